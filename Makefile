@@ -1,0 +1,88 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. `make` alone lists the rest.
+# Everything is installed into .venv from pinned versions (constraints.txt); a second call installs nothing.
+
+SHELL   := /bin/sh
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+VENV    := .venv
+BIN     := $(VENV)/bin
+DEMO    := demo
+TOROS   := examples/data/toros_eso085
+WORKERS ?= 2
+DEVICE  ?= cpu
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# The linters and the documentation builder are found in .venv, and only there.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs wheel train bench clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	    printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "no python3 on the path; gueststar needs Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is too old; gueststar needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.user: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing gueststar into $(VENV); the first time this takes some minutes"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing gueststar and its development tools into $(VENV); the first time this takes some minutes"
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.user $@
+
+# ---- what a newcomer runs --------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.user ## simulate a small night, process it and a real pair, say where the reports are
+	rm -rf $(DEMO)
+	gueststar simulate night $(DEMO)/night --fields 1 --chips 2 --visits 4 --seed 1
+	gueststar run $(DEMO)/night --instrument tomoe --out $(DEMO)/night_products --workers $(WORKERS)
+	gueststar run $(TOROS) --instrument $(TOROS)/instrument.toml --out $(DEMO)/toros_products --workers 1
+	@echo
+	@echo "Reports, to open in a browser:"
+	@echo "  $(CURDIR)/$(DEMO)/night_products/report.html   a simulated night"
+	@echo "  $(CURDIR)/$(DEMO)/toros_products/report.html   a real pair"
+
+test: $(VENV)/.dev ## run the tests on two cores
+	python -m pytest -n $(WORKERS)
+
+# ---- what a developer runs -------------------------------------------------------------------------------------------
+
+lint: $(VENV)/.dev ## ruff, mypy and the import layers
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: $(VENV)/.dev ## rewrite the code as ruff formats it
+	ruff check --fix .
+	ruff format .
+
+docs: $(VENV)/.dev ## build the documentation; warnings are errors
+	sphinx-build --builder html --fail-on-warning --nitpicky --keep-going --quiet docs docs/_build/html
+	@echo "documentation: $(CURDIR)/docs/_build/html/index.html"
+
+wheel: $(VENV)/.dev ## build the wheel
+	rm -rf dist
+	python -m build --wheel --outdir dist .
+
+train: $(VENV)/.user ## retrain the shipped real/bogus model from nothing
+	gueststar train --device $(DEVICE)
+
+bench: $(VENV)/.dev ## time each stage on a full chip, beside the peers that are installed
+	python benchmarks/pair.py
+
+clean: ## remove what the other targets made, but not the environment
+	rm -rf $(DEMO) dist build docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+distclean: clean ## remove the environment too
+	rm -rf $(VENV)

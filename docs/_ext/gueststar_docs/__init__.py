@@ -1,0 +1,50 @@
+"""Sphinx extension: reference pages that are written from the code, so that nothing is typed twice.
+
+Before Sphinx lists its sources, one page each for the commands, the configuration, the candidate columns, the errors,
+the mask bits, the instrument profiles and the shipped model is written to ``docs/reference/generated``. Docstrings of
+options objects get a table of their fields.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gueststar_docs.commands import command_pages
+from gueststar_docs.configuration import configuration_page, describe_options, profile_page
+from gueststar_docs.model_card import model_card_page
+from gueststar_docs.tables import column_page, error_page, mask_page
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+__all__ = ["generated_pages", "setup"]
+
+
+def generated_pages() -> dict[str, str]:
+    """Return every generated page: file name to reStructuredText."""
+    return {
+        **command_pages(),
+        "configuration.rst": configuration_page(),
+        "candidates.rst": column_page(),
+        "errors.rst": error_page(),
+        "mask.rst": mask_page(),
+        "profiles.rst": profile_page(),
+        "model_card.rst": model_card_page(),
+    }
+
+
+def _write_pages(app: Sphinx, _config: object) -> None:
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in generated_pages().items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # unchanged pages are not read again
+            path.write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect to Sphinx."""
+    app.connect("config-inited", _write_pages)  # before the list of sources is made
+    app.connect("autodoc-process-docstring", describe_options, priority=900)  # after numpydoc
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,186 @@
+"""Resample the reference onto the science grid, with variance and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as nn
+from numpy.typing import NDArray
+
+from gueststar.planes import grow_mask
+from gueststar.spline import MARGIN, coefficients, sample
+from gueststar.types import Image, Mask, Psf, Stars, stamp_shape
+
+__all__ = ["position_grid", "resample"]
+
+_STEP = 32  # px between nodes of the coarse grid; between them the map is interpolated bilinearly
+_STRIP = 128  # rows resampled at a time
+
+
+def position_grid(
+    mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], float]:
+    """Evaluate a map on a coarse grid of nodes every 32 px.
+
+    Returns
+    -------
+    nodes : ndarray, shape (2, rows, columns)
+        x and y in the reference at science positions 0, 32, 64 ...
+    error_px : float
+        Largest difference between the bilinear grid and the map at the centres of the cells.
+    """
+    rows, columns = (-(-(n - 1) // _STEP) + 1 for n in shape)
+    rows, columns = max(rows, 2), max(columns, 2)
+    y, x = np.mgrid[:rows, :columns] * float(_STEP)
+    nodes = mapping(np.column_stack((x.ravel(), y.ravel()))).T.reshape(2, rows, columns)
+    yc, xc = np.mgrid[: rows - 1, : columns - 1] * float(_STEP) + _STEP / 2.0
+    centre = mapping(np.column_stack((xc.ravel(), yc.ravel()))).T.reshape(2, rows - 1, columns - 1)
+    middle = 0.25 * (nodes[:, 1:, 1:] + nodes[:, :-1, 1:] + nodes[:, 1:, :-1] + nodes[:, :-1, :-1])
+    return nodes, float(np.nanmax(np.abs(middle - centre)))
+
+
+def resample(
+    reference: Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]], science: Image
+) -> tuple[Image, float]:
+    """Bring the reference onto the science grid.
+
+    The data are interpolated by cubic B-spline and multiplied by the area of a science pixel in reference pixels, so
+    that fluxes stay. Where reference pixels are the smaller ones, each science pixel averages over several points. The
+    variance is interpolated, not reduced: interpolation correlates the noise of neighbours and leaves its sum over a
+    star nearly alone, which is what a matched filter sees. Flags reach every pixel that a flagged one feeds.
+
+    Parameters
+    ----------
+    reference, science : Image
+    mapping : callable
+        Science to reference pixels, (n, 2) -> (n, 2).
+
+    Returns
+    -------
+    Image, float
+        The reference on the science grid, and the error of the coarse grid, px.
+    """
+    nodes, error = position_grid(mapping, science.shape)
+    device = reference.data.device
+    grid = torch.as_tensor(nodes, dtype=torch.float32, device=device)
+    matrix, area = _jacobian(nodes), _area(nodes)
+    areas = torch.as_tensor(area, dtype=torch.float32, device=device)
+    times = int(np.clip(np.ceil(np.sqrt(np.median(area)) - 0.2), 1, 4))
+    spline = coefficients(reference.data, margin=MARGIN)
+    flags = grow_mask(reference.mask, 1)
+    ny, nx = science.shape
+    data, variance = torch.empty_like(science.data), torch.empty_like(science.data)
+    mask = torch.empty_like(science.mask)
+    for start in range(0, ny, _STRIP):
+        rows = slice(start, min(start + _STRIP, ny))
+        x, y = _positions(grid, rows, nx)
+        scale = _positions(areas[None].expand(2, -1, -1), rows, nx)[0]
+        data[rows] = _mean_of_points(spline, x, y, times, matrix) * scale
+        look = _lookup(x, y, reference.shape)
+        noise = nn.grid_sample(reference.variance[None, None], look, "bilinear", "border", align_corners=True)[0, 0]
+        variance[rows] = noise * scale**2 / times**2
+        nearest = nn.grid_sample(flags.float()[None, None], look, "nearest", "border", align_corners=True)[0, 0]
+        my, mx = reference.shape
+        outside = (x < 0) | (y < 0) | (x > mx - 1) | (y > my - 1) | ~torch.isfinite(x + y)
+        mask[rows] = nearest.to(torch.int16) | outside.to(torch.int16) * int(Mask.NO_DATA)
+    lost = (mask & int(Mask.NO_DATA)) != 0
+    data = torch.where(lost | ~torch.isfinite(data), torch.zeros_like(data), data)
+    good = torch.isfinite(variance) & (variance > 0)
+    variance = torch.where(good, variance, reference.variance.median())
+    aligned = replace(
+        reference,
+        data=data,
+        variance=variance,
+        mask=mask,
+        wcs=science.wcs,
+        psf=_move_psf(reference.psf, matrix, science.shape) if reference.psf is not None else None,
+        stars=_move_stars(reference.stars, mapping, matrix, science.shape) if reference.stars is not None else None,
+    )
+    return aligned, error
+
+
+def _positions(nodes: torch.Tensor, rows: slice, nx: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bilinear interpolation of the two node planes at every pixel of some rows."""
+    y = torch.arange(rows.start, rows.stop, device=nodes.device, dtype=torch.float32) / _STEP
+    x = torch.arange(nx, device=nodes.device, dtype=torch.float32) / _STEP
+    iy = y.floor().long().clamp(0, nodes.shape[1] - 2)
+    ix = x.floor().long().clamp(0, nodes.shape[2] - 2)
+    fy, fx = (y - iy)[None, :, None], (x - ix)[None, None, :]
+    rows_done = torch.lerp(nodes[:, iy], nodes[:, iy + 1], fy)
+    done = torch.lerp(rows_done[:, :, ix], rows_done[:, :, ix + 1], fx)
+    return done[0], done[1]
+
+
+def _mean_of_points(
+    spline: torch.Tensor, x: torch.Tensor, y: torch.Tensor, times: int, jacobian: NDArray[np.float64]
+) -> torch.Tensor:
+    """The spline at the pixel centres, or averaged over times x times points in each pixel."""
+    if times == 1:
+        return sample(spline, x, y)
+    (dxx, dxy), (dyx, dyy) = jacobian
+    total = torch.zeros_like(x)
+    offsets = (torch.arange(times, device=x.device, dtype=x.dtype) + 0.5) / times - 0.5
+    for oy in offsets:
+        for ox in offsets:
+            total += sample(spline, x + ox * dxx + oy * dxy, y + ox * dyx + oy * dyy)
+    return total / times**2
+
+
+def _lookup(x: torch.Tensor, y: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Positions as `grid_sample` wants them."""
+    return torch.stack((x * (2.0 / max(shape[1] - 1, 1)) - 1.0, y * (2.0 / max(shape[0] - 1, 1)) - 1.0), -1)[None]
+
+
+def _area(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area of one science pixel in reference pixels, at each node."""
+    dxy, dxx = np.gradient(nodes[0], _STEP)
+    dyy, dyx = np.gradient(nodes[1], _STEP)
+    return np.asarray(np.abs(dxx * dyy - dxy * dyx))
+
+
+def _jacobian(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean matrix d(reference) / d(science), [[dx/dx, dx/dy], [dy/dx, dy/dy]]."""
+    dxy, dxx = np.gradient(nodes[0], _STEP)
+    dyy, dyx = np.gradient(nodes[1], _STEP)
+    return np.array([[np.nanmean(dxx), np.nanmean(dxy)], [np.nanmean(dyx), np.nanmean(dyy)]])
+
+
+def _move_psf(psf: Psf, jacobian: NDArray[np.float64], extent: tuple[int, int]) -> Psf:
+    """The reference's PSF at its centre, seen on the science grid; its variation over the chip is dropped."""
+    scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
+    half = int(np.clip(np.ceil(psf.size // 2 / scale), 5, 40))
+    yy, xx = torch.meshgrid(*(torch.arange(-half, half + 1, dtype=torch.float32),) * 2, indexing="ij")
+    xx, yy = xx.to(psf.planes.device), yy.to(psf.planes.device)
+    centre = psf.size // 2
+    px = jacobian[0, 0] * xx + jacobian[0, 1] * yy + centre
+    py = jacobian[1, 0] * xx + jacobian[1, 1] * yy + centre
+    inside = (px >= 0) & (py >= 0) & (px <= psf.size - 1) & (py <= psf.size - 1)
+    stamp = torch.where(inside, sample(coefficients(psf.stamp, margin=MARGIN), px, py), torch.zeros_like(px))
+    stamp = stamp / stamp.sum()
+    fwhm, ellipticity = stamp_shape(stamp.double().cpu().numpy())
+    return Psf(stamp[None], fwhm, ellipticity, 0, extent)
+
+
+def _move_stars(
+    stars: Stars,
+    mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    jacobian: NDArray[np.float64],
+    shape: tuple[int, int],
+) -> Stars:
+    """Stars at their science positions, by inverting the map with a few fixed-point steps."""
+    target = np.column_stack((stars.x, stars.y))
+    inverse = np.linalg.inv(jacobian)
+    centre = np.array([[shape[1] / 2.0, shape[0] / 2.0]])
+    points = (target - mapping(centre)) @ inverse.T + centre
+    for _ in range(4):
+        points = points - (mapping(points) - target) @ inverse.T
+    good = np.isfinite(points).all(1) & (points > -0.5).all(1)
+    good &= (points[:, 0] < shape[1] - 0.5) & (points[:, 1] < shape[0] - 0.5)
+    scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
+    kept = stars[good]
+    return replace(
+        kept, x=points[good, 0], y=points[good, 1], fwhm=kept.fwhm / scale, aperture_px=stars.aperture_px / scale
+    )

@@ -1,0 +1,229 @@
+"""Measurements of candidates, all at once: PSF fit, apertures, moments, dipole, neighbourhood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sep
+import torch
+from numpy.typing import NDArray
+
+from gueststar.planes import gather_stamps
+from gueststar.spline import coefficients, shift_matrices
+from gueststar.types import Difference, Psf
+
+__all__ = ["Dipole", "PsfFit", "Shape", "aperture_measures", "dipoles", "local_snr", "mask_near", "moments", "psf_fits"]
+
+Positions = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PsfFit:
+    """Position, flux and their errors of a point source, and the reduced chi-square; each of shape (n,)."""
+
+    x: Values
+    y: Values
+    x_err: Values
+    y_err: Values
+    flux: Values
+    flux_err: Values
+    chi2: Values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """Width and axis ratio from Gaussian-weighted moments; each of shape (n,)."""
+
+    fwhm: Values
+    elongation: Values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dipole:
+    """Second lobe of opposite sign; each of shape (n,)."""
+
+    separation: Values
+    ratio: Values
+    dchi2: Values
+
+
+def _cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
+    """PSF at positions, cut at some FWHM, float64."""
+    stamps = psf.at(x, y).double()
+    half = psf.size // 2
+    keep = int(np.clip(np.ceil(radius_fwhm * psf.fwhm), 3, half))
+    return stamps[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
+
+
+def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, *, steps: int = 5) -> PsfFit:
+    """Fit a shifted PSF to each candidate by Gauss-Newton steps on flux and position.
+
+    Parameters
+    ----------
+    difference : Difference
+    x, y : ndarray of int64, shape (n,)
+        Peak pixels.
+    scale : ndarray, shape (n,)
+        Factor on the errors for correlated noise.
+    steps : int
+        Iterations; each moves at most 0.5 px, in all at most 1.5 px from the peak.
+    """
+    stamp = _cut_psf(difference.psf, x, y, 1.5)
+    size = stamp.shape[-1]
+    spline = coefficients(stamp)
+    data = gather_stamps(difference.data, x, y, size).double()
+    noise = gather_stamps(difference.variance, x, y, size).double()
+    flags = gather_stamps((difference.mask != 0).float(), x, y, size)
+    inside = gather_stamps(torch.ones_like(difference.data), x, y, size)
+    weight = torch.where((flags == 0) & (inside > 0), 1.0 / noise.clamp(min=1e-6), torch.zeros_like(noise))
+    dx, dy = (
+        torch.zeros(len(x), dtype=torch.float64, device=data.device),
+        torch.zeros(len(x), dtype=torch.float64, device=data.device),
+    )
+    normal = data.new_zeros((len(x), 3, 3))
+    solved = data.new_zeros((len(x), 3))
+    floor = torch.eye(3, dtype=torch.float64, device=data.device) * 1e-12
+    for step in range(steps + 1):
+        wx, wy = shift_matrices(dx, size), shift_matrices(dy, size)
+        model = wy @ spline @ wx.transpose(1, 2)
+        slope_x = wy @ spline @ shift_matrices(dx, size, derivative=True).transpose(1, 2)
+        slope_y = shift_matrices(dy, size, derivative=True) @ spline @ wx.transpose(1, 2)
+        design = torch.stack((model, slope_x, slope_y), 1).flatten(2)
+        weighted = design * weight.flatten(1)[:, None]
+        normal = weighted @ design.transpose(1, 2)
+        size_of = normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)[:, None, None]
+        right = (weighted @ data.flatten(1)[:, :, None])[..., 0]
+        if step == steps:
+            # Flux alone at the final position, so that its error is that of a flux.
+            solved[:, 0] = right[:, 0] / normal[:, 0, 0].clamp(min=1e-30)
+            break
+        solved = torch.linalg.solve(normal + floor * size_of, right)
+        flux = torch.where(solved[:, 0].abs() < 1e-9, torch.full_like(dx, 1e-9), solved[:, 0])
+        dx = (dx + (solved[:, 1] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
+        dy = (dy + (solved[:, 2] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
+    flux = solved[:, 0]
+    residual = data - flux[:, None, None] * model
+    count = (weight > 0).sum((1, 2)).clamp(min=2)
+    chi2 = (residual**2 * weight).sum((1, 2)) / (count - 1)
+    error = normal[:, 0, 0].clamp(min=1e-30).rsqrt()
+    position = [flux.abs().clamp(min=1e-9) * normal[:, i, i].clamp(min=1e-30).sqrt() for i in (1, 2)]
+    to = [a.cpu().numpy() for a in (dx, dy, flux, error, chi2, *(1.0 / p for p in position))]
+    return PsfFit(x + to[0], y + to[1], to[5] * scale, to[6] * scale, to[2], to[3] * scale, to[4])
+
+
+def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *, steps: int = 4) -> Shape:
+    """Adaptive second moments: the weight takes the shape of the source (Bernstein & Jarvis 2002, AJ 123, 583)."""
+    fwhm = difference.psf.fwhm
+    half = int(np.clip(np.ceil(2.5 * fwhm), 4, 24))
+    size = 2 * half + 1
+    data = gather_stamps(difference.data, x, y, size).double().cpu().numpy() * sign[:, None, None]
+    yy, xx = np.mgrid[:size, :size] - float(half)
+    n = len(x)
+    cxx, cyy, cxy = (np.full(n, (fwhm / 2.3548) ** 2), np.full(n, (fwhm / 2.3548) ** 2), np.zeros(n))
+    mx, my = np.zeros(n), np.zeros(n)
+    for _ in range(steps):
+        det = cxx * cyy - cxy**2
+        ux, uy = xx - mx[:, None, None], yy - my[:, None, None]
+        form = (cyy[:, None, None] * ux**2 - 2 * cxy[:, None, None] * ux * uy + cxx[:, None, None] * uy**2) / det[
+            :, None, None
+        ]
+        weighted = data * np.exp(-0.5 * np.clip(form, 0.0, 50.0))
+        total = weighted.sum((1, 2))
+        ok = total > 0
+        total = np.where(ok, total, 1.0)
+        mx = np.where(ok, np.clip(mx + 2.0 * (weighted * ux).sum((1, 2)) / total, -2, 2), mx)
+        my = np.where(ok, np.clip(my + 2.0 * (weighted * uy).sum((1, 2)) / total, -2, 2), my)
+        # Under a weight of its own shape a Gaussian's moments come out halved.
+        new = [2.0 * (weighted * a).sum((1, 2)) / total for a in (ux * ux, uy * uy, ux * uy)]
+        low, high = (0.25 * fwhm / 2.3548) ** 2, (3.0 * fwhm / 2.3548) ** 2
+        cxx = np.where(ok, np.clip(new[0], low, high), cxx)
+        cyy = np.where(ok, np.clip(new[1], low, high), cyy)
+        limit = 0.98 * np.sqrt(cxx * cyy)
+        cxy = np.where(ok, np.clip(new[2], -limit, limit), cxy)
+    middle, spread = 0.5 * (cxx + cyy), np.hypot(0.5 * (cxx - cyy), cxy)
+    major, minor = np.sqrt(middle + spread), np.sqrt(np.maximum(middle - spread, 1e-6))
+    return Shape(2.3548 * np.sqrt(major * minor), np.clip(major / minor, 1.0, 20.0))
+
+
+def aperture_measures(
+    difference: Difference, x: Values, y: Values, sign: Values, shape: Shape, scale: Values
+) -> tuple[Values, Values]:
+    """Signed S/N in an aperture of 1 FWHM radius, and in the Kron ellipse (Kron 1980, ApJS 43, 305)."""
+    data = np.ascontiguousarray(difference.data.cpu().numpy())
+    noise = np.sqrt(difference.variance.cpu().numpy())
+    flux, error, _ = sep.sum_circle(data, x, y, difference.psf.fwhm, err=noise)
+    aperture = flux / np.maximum(error * scale, 1e-9)
+    auto = np.empty(len(x))
+    sigma = shape.fwhm / 2.3548
+    a, b = sigma * np.sqrt(shape.elongation), sigma / np.sqrt(shape.elongation)
+    for side in (1.0, -1.0):
+        pick = sign == side
+        if not pick.any():
+            continue
+        plane = data if side > 0 else -data
+        theta = np.zeros(int(pick.sum()))
+        args = (x[pick], y[pick], a[pick], b[pick], theta)
+        radius, _ = sep.kron_radius(plane, *args, 6.0)
+        radius = 2.5 * np.clip(np.nan_to_num(radius, nan=1.0), 1.4, 4.0)
+        total, spread, _ = sep.sum_ellipse(plane, *args, radius, err=noise, subpix=1)
+        auto[pick] = side * total / np.maximum(spread * scale[pick], 1e-9)
+    return aperture, auto
+
+
+def dipoles(difference: Difference, x: Positions, y: Positions, sign: Values) -> Dipole:
+    """Look for a lobe of opposite sign and fit two PSFs together.
+
+    The second PSF sits on the strongest score of opposite sign within 2 FWHM; where that is below 3 sigma there is no
+    second lobe. The fluxes of both come from a common least-squares fit.
+    """
+    radius = int(np.clip(np.ceil(2.0 * difference.psf.fwhm), 3, 20))
+    size = 2 * radius + 1
+    near = gather_stamps(difference.score, x, y, size).cpu().numpy() * sign[:, None, None]
+    yy, xx = np.mgrid[:size, :size] - radius
+    near = np.where(np.hypot(xx, yy) <= radius, near, 0.0).reshape(len(x), -1)
+    lowest = near.argmin(1)
+    has = near[np.arange(len(x)), lowest] < -3.0
+    dx, dy = np.where(has, xx.ravel()[lowest], 0), np.where(has, yy.ravel()[lowest], 0)
+    zero = np.zeros(len(x))
+    if not has.any():
+        return Dipole(zero, zero.copy(), zero.copy())
+    stamp = _cut_psf(difference.psf, x, y, 1.5)
+    k = stamp.shape[-1]
+    full = k + 2 * radius
+    data = gather_stamps(difference.data, x, y, full).double()
+    noise = gather_stamps(difference.variance, x, y, full).double().clamp(min=1e-6)
+    first, second = data.new_zeros(data.shape), data.new_zeros(data.shape)
+    first[:, radius : radius + k, radius : radius + k] = stamp
+    index = torch.arange(k)
+    rows = torch.from_numpy(radius + dy)[:, None, None] + index[None, :, None]
+    columns = torch.from_numpy(radius + dx)[:, None, None] + index[None, None, :]
+    second[torch.arange(len(x))[:, None, None], rows, columns] = stamp
+    aa, bb, ab = ((p * q / noise).sum((1, 2)) for p, q in ((first, first), (second, second), (first, second)))
+    ad, bd = ((p * data / noise).sum((1, 2)) for p in (first, second))
+    det = (aa * bb - ab * ab).clamp(min=1e-30)
+    f1, f2 = (bb * ad - ab * bd) / det, (aa * bd - ab * ad) / det
+    gained = (f1 * ad + f2 * bd - ad * ad / aa.clamp(min=1e-30)).clamp(min=0.0).cpu().numpy()
+    ratio = (-f2 / torch.where(f1 == 0, torch.full_like(f1, 1e-9), f1)).clamp(-5, 5).cpu().numpy()
+    return Dipole(np.where(has, np.hypot(dx, dy), 0.0), np.where(has, ratio, 0.0), np.where(has, gained, 0.0))
+
+
+def local_snr(data: torch.Tensor, variance: torch.Tensor, psf: Psf, x: Positions, y: Positions) -> Values:
+    """PSF signal to noise of whatever stands at each position of an image; includes neighbours and hosts."""
+    stamp = _cut_psf(psf, x, y, 1.0)
+    k = stamp.shape[-1]
+    weight = 1.0 / gather_stamps(variance, x, y, k).double().clamp(min=1e-6)
+    top = (stamp * gather_stamps(data, x, y, k).double() * weight).sum((1, 2))
+    return np.asarray((top / (stamp**2 * weight).sum((1, 2)).clamp(min=1e-30).sqrt()).cpu().numpy())
+
+
+def mask_near(difference: Difference, x: Positions, y: Positions) -> tuple[Values, NDArray[np.int32]]:
+    """Share of flagged pixels within 1 FWHM, and all their bits."""
+    radius = int(np.clip(np.ceil(difference.psf.fwhm), 1, 15))
+    size = 2 * radius + 1
+    flags = gather_stamps(difference.mask.float(), x, y, size).cpu().numpy().astype(np.int32)
+    yy, xx = np.mgrid[:size, :size] - radius
+    disc = np.hypot(xx, yy) <= difference.psf.fwhm
+    chosen = flags[:, disc]
+    return (chosen != 0).mean(1), np.bitwise_or.reduce(chosen, axis=1).astype(np.int32)

@@ -1,0 +1,1 @@
+"""Files and raw counts in, calibrated and measured images out."""

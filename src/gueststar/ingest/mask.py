@@ -1,0 +1,112 @@
+"""Which pixels not to believe: saturated ones, and those sharper than the point-spread function allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gueststar.options import Options
+from gueststar.planes import grow_mask
+from gueststar.types import Mask, Psf
+
+__all__ = ["FindCosmicRays", "fill_flagged", "flag_saturated"]
+
+_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+
+
+def flag_saturated(pixels: NDArray[np.float32], level: float, *, grow_px: int = 2) -> NDArray[np.int16]:
+    """Flag pixels at or above the saturation level and their neighbours within `grow_px`; bits of `Mask`.
+
+    Groups of one or two pixels are not grown: hot pixels and cosmic rays saturate without spilling.
+    """
+    full = pixels >= level
+    flags = np.zeros(pixels.shape, np.int16)
+    if not full.any():
+        return flags
+    flags[full] = int(Mask.SATURATED)
+    tensor = torch.from_numpy(full.astype(np.int16))
+    neighbours = torch.nn.functional.avg_pool2d(tensor[None, None].float(), 3, 1, 1)[0, 0] * 9.0
+    cores = (tensor * (neighbours > 2.5)).to(torch.int16)
+    flags |= grow_mask(cores, grow_px).numpy() * np.int16(Mask.SATURATED)
+    return flags
+
+
+class FindCosmicRays(Options):
+    """Find pixels sharper than any star can be: cosmic rays, muon tracks, hot and dead pixels.
+
+    For a pixel p above the noise, the ratio of the mean of two opposite neighbours to p, least over the four
+    directions, is compared with the smallest value that the measured PSF can produce: a star centred on the pixel.
+    The test is that of van Dokkum (2001, PASP 113, 1420) in that it asks for sharper edges than the optics allow, but
+    takes the limit from the PSF itself, so that undersampled stars are kept.
+    """
+
+    threshold_sigma: float = Field(5.0, ge=3, le=100, description="Pixels considered, sigma above the sky")
+    contrast: float = Field(0.6, gt=0, le=1, description="Sharper than this times the PSF's own ratio is flagged")
+    grow_sigma: float = Field(3.0, gt=0, le=100, description="Neighbours of a flagged pixel above this are flagged too")
+    enabled: bool = Field(True, description="Look for cosmic rays")
+
+    def __call__(
+        self, data: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.int16], psf: Psf
+    ) -> NDArray[np.int16]:
+        """Flags to add, `Mask.COSMIC_RAY`; arrays of shape (ny, nx), sky-subtracted electrons and e-^2."""
+        flags = np.zeros(data.shape, np.int16)
+        if not self.enabled:
+            return flags
+        padded = np.pad(data, 1, mode="reflect")
+        noise = np.sqrt(variance)
+        # A dead or negative spike is as sharp as a positive one, and makes a negative candidate or a false new star.
+        for sign in (1.0, -1.0):
+            y, x = np.nonzero((sign * data > self.threshold_sigma * noise) & (mask == 0))
+            if y.size == 0:
+                continue
+            sharp = self._sharp(padded * np.float32(sign), noise, y, x, psf)
+            flags[y[sharp], x[sharp]] = int(Mask.COSMIC_RAY)
+        grown = grow_mask(torch.from_numpy(flags), 1).numpy()
+        return np.where((flags != 0) | (np.abs(data) > self.grow_sigma * noise), grown, np.int16(0))
+
+    def _sharp(
+        self,
+        padded: NDArray[np.float32],
+        noise: NDArray[np.float32],
+        y: NDArray[np.int64],
+        x: NDArray[np.int64],
+        psf: Psf,
+    ) -> NDArray[np.bool_]:
+        stamp = psf.stamp.double().cpu().numpy()
+        c = stamp.shape[0] // 2
+        value = padded[y + 1, x + 1].astype(np.float64)
+        sigma = noise[y, x].astype(np.float64)
+        sharp = np.zeros(y.size, bool)
+        # An undersampled PSF is measured too wide and changes with the star's place in the pixel: trust it less.
+        contrast = self.contrast * min(1.0, (psf.fwhm / 2.2) ** 2)
+        for dy, dx in _DIRECTIONS:
+            pair = 0.5 * (padded[y + 1 + dy, x + 1 + dx] + padded[y + 1 - dy, x + 1 - dx])
+            limit = contrast * 0.5 * (stamp[c + dy, c + dx] + stamp[c - dy, c - dx]) / stamp[c, c]
+            # Noise of the test: that of the two neighbours and of the pixel scaled by the limit.
+            error = sigma * np.sqrt(0.5 + limit**2)
+            sharp |= pair < limit * value - self.threshold_sigma * 0.7 * error
+        return sharp
+
+
+def fill_flagged(data: NDArray[np.float32], flagged: NDArray[np.bool_], *, passes: int = 3) -> NDArray[np.float32]:
+    """Replace flagged pixels by the mean of good neighbours in 3 x 3, working inwards; what remains becomes 0."""
+    filled = data.copy()
+    left = flagged.copy()
+    for _ in range(passes):
+        y, x = np.nonzero(left)
+        if y.size == 0:
+            return filled
+        total, count = np.zeros(y.size), np.zeros(y.size)
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                yy, xx = np.clip(y + dy, 0, data.shape[0] - 1), np.clip(x + dx, 0, data.shape[1] - 1)
+                good = ~left[yy, xx]
+                total += np.where(good, filled[yy, xx], 0.0)
+                count += good
+        done = count >= 2
+        filled[y[done], x[done]] = total[done] / count[done]
+        left[y[done], x[done]] = False
+    filled[left] = 0.0
+    return filled

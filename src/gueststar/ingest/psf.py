@@ -1,0 +1,161 @@
+"""Point-spread function measured from stars: a robust, empirical stack that may vary over the chip.
+
+Each star is moved to the pixel centre by cubic spline and scaled to its own PSF flux; every pixel of the stamp is
+then a low-order polynomial in chip position, fitted with weights and clipping, in the spirit of PSFEx (Bertin 2011,
+ASP Conf. 442, 435) and of Piff's pixel-grid model (Jarvis et al. 2021, MNRAS 501, 1282).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gueststar.errors import PixelError
+from gueststar.ingest.stars import select_point_sources, typical_fwhm
+from gueststar.options import Options
+from gueststar.planes import gather_stamps
+from gueststar.spline import coefficients, shift_stamps
+from gueststar.types import Psf, Stars, polynomial_exponents, stamp_shape
+
+__all__ = ["MeasurePsf"]
+
+
+class MeasurePsf(Options):
+    """Measure the PSF from the stars of an image."""
+
+    order: int = Field(2, ge=0, le=3, description="Highest polynomial order in chip position; fewer stars lower it")
+    radius_fwhm: float = Field(3.2, ge=2, le=8, description="Half width of the stamp in units of FWHM")
+    minimum_snr: float = Field(20.0, ge=5, description="Faintest star used")
+    n_stars: int = Field(250, ge=5, le=5000, description="Most stars used")
+    clip_sigma: float = Field(4.0, ge=2, le=20, description="Pixels that deviate more are left out, sigma")
+
+    def __call__(self, data: torch.Tensor, variance: torch.Tensor, mask: torch.Tensor, stars: Stars) -> Psf:
+        """Measure it.
+
+        Parameters
+        ----------
+        data, variance, mask : Tensor, shape (ny, nx)
+            As in `Image`.
+        stars : Stars
+
+        Raises
+        ------
+        PixelError
+            When no star can be used.
+        """
+        index = select_point_sources(stars, minimum_snr=self.minimum_snr, n_most=self.n_stars)
+        if index.size == 0:
+            brightest = float(stars.snr.max()) if len(stars) else 0.0
+            raise PixelError(
+                f"no usable star for the point-spread function: {len(stars)} sources found, the brightest with "
+                f"S/N {brightest:.1f}, needed one unsaturated above {self.minimum_snr:g}; "
+                "is the frame exposed and in focus? Lower ingest.psf.minimum_snr, or give a psf",
+                n_sources=len(stars),
+                brightest_snr=brightest,
+            )
+        width = typical_fwhm(stars.fwhm[index])
+        half = int(np.clip(np.ceil(self.radius_fwhm * width), 7, 40))
+        cube, weight = _centred(data, variance, mask, stars, index, half)
+        ny, nx = (int(n) for n in data.shape)
+        order = min(self.order, _order_for(index.size))
+        planes = self._fit(cube, weight, stars.x[index], stars.y[index], order, (ny, nx))
+        fwhm, ellipticity = stamp_shape(planes[0])
+        tensor = torch.from_numpy(planes.astype(np.float32)).to(data.device)
+        return Psf(tensor, fwhm, ellipticity, order, (ny, nx))
+
+    def _fit(
+        self,
+        cube: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        order: int,
+        extent: tuple[int, int],
+    ) -> NDArray[np.float64]:
+        k = cube.shape[-1]
+        u, v = 2.0 * x / max(extent[1] - 1, 1) - 1.0, 2.0 * y / max(extent[0] - 1, 1) - 1.0
+        terms = np.stack([u**p * v**q for p, q in polynomial_exponents(order)], axis=1)
+        core = _disc(k, max(1.5, 0.35 * k / self.radius_fwhm))
+        flux = cube[:, core].sum(1)
+        planes = np.zeros((terms.shape[1], k, k))
+        keep = weight > 0
+        for _ in range(3):
+            scaled = cube / flux[:, None, None]
+            # Bright stars are limited by the model, not by noise: a floor keeps a few from deciding alone.
+            variance = 1.0 / np.maximum(weight, 1e-30) / flux[:, None, None] ** 2
+            use = keep / (variance + (2e-3 * np.abs(scaled)) ** 2 + 1e-8)
+            planes = _polynomial_per_pixel(scaled, use, terms)
+            planes /= planes[0].sum()
+            model = np.einsum("nm,mij->nij", terms, planes)
+            norm = np.maximum((use * model**2).sum((1, 2)), 1e-30)
+            flux = flux * np.clip((use * scaled * model).sum((1, 2)) / norm, 0.2, 5.0)
+            pull = (cube / flux[:, None, None] - model) * np.sqrt(use)
+            keep = (weight > 0) & (np.abs(pull) < self.clip_sigma * max(1.0, float(1.4826 * np.median(np.abs(pull)))))
+        return _tidy(planes, self.radius_fwhm)
+
+
+def _order_for(n: int) -> int:
+    return 0 if n < 25 else 1 if n < 60 else 2 if n < 150 else 3
+
+
+def _disc(k: int, radius: float) -> NDArray[np.bool_]:
+    yy, xx = np.mgrid[:k, :k] - k // 2
+    return np.asarray(np.hypot(xx, yy) <= radius)
+
+
+def _centred(
+    data: torch.Tensor,
+    variance: torch.Tensor,
+    mask: torch.Tensor,
+    stars: Stars,
+    index: NDArray[np.int64],
+    half: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Stamps moved to their pixel centre and their inverse variance, shapes (n, k, k)."""
+    size = 2 * half + 7
+    x, y = stars.x[index], stars.y[index]
+    ix, iy = np.round(x).astype(np.int64), np.round(y).astype(np.int64)
+    stamps = gather_stamps(data, ix, iy, size).double()
+    noise = gather_stamps(variance, ix, iy, size).double()
+    bad = gather_stamps(mask.to(torch.float32), ix, iy, size) != 0
+    dx, dy = (torch.as_tensor(a, dtype=torch.float64, device=data.device) for a in (ix - x, iy - y))
+    moved = shift_stamps(coefficients(stamps), dx, dy)
+    inside = slice(3, size - 3)
+    inverse = torch.where(bad | (noise <= 0), torch.zeros_like(noise), 1.0 / noise.clamp(min=1e-30))
+    return moved[:, inside, inside].cpu().numpy(), inverse[:, inside, inside].cpu().numpy()
+
+
+def _polynomial_per_pixel(
+    scaled: NDArray[np.float64], weight: NDArray[np.float64], terms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted least squares of a polynomial for every pixel; shape (m, k, k)."""
+    n, k, _ = scaled.shape
+    m = terms.shape[1]
+    products = (terms[:, :, None] * terms[:, None, :]).reshape(n, m * m)
+    flat_weight = weight.reshape(n, k * k)
+    normal = (flat_weight.T @ products).reshape(k * k, m, m)
+    right = (flat_weight * scaled.reshape(n, k * k)).T @ terms
+    # A weak prior holds the variation at zero where few stars have a good pixel.
+    prior = np.diag([1e-9] + [1e-3] * (m - 1))
+    scale = np.maximum(normal[:, 0, 0], 1e-12)[:, None, None]
+    solved = np.linalg.solve(normal + prior * scale, right[..., None])[..., 0]
+    return np.ascontiguousarray(solved.T.reshape(m, k, k))
+
+
+def _tidy(planes: NDArray[np.float64], radius_fwhm: float) -> NDArray[np.float64]:
+    """Beyond two FWHM keep only the azimuthal mean, which is better known; normalise the sums."""
+    k = planes.shape[-1]
+    yy, xx = np.mgrid[:k, :k] - k // 2
+    r = np.hypot(xx, yy)
+    outer = r > k / 2.0 / radius_fwhm * 2.0
+    rings = np.round(r).astype(int)
+    counts = np.bincount(rings.ravel())
+    profile = np.bincount(rings.ravel(), planes[0].ravel()) / counts
+    tidy = planes.copy()
+    tidy[0][outer] = np.maximum(profile[rings[outer]], 0.0)
+    tidy[1:, outer] = 0.0
+    tidy[0] /= tidy[0].sum()
+    tidy[1:] -= tidy[1:].sum((1, 2), keepdims=True) * tidy[0]
+    return tidy

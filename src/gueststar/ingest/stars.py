@@ -1,0 +1,114 @@
+"""Sources of one image: where they are, how bright, how wide."""
+
+from __future__ import annotations
+
+import numpy as np
+import sep
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gueststar.options import Options
+from gueststar.types import Stars
+
+__all__ = ["FindStars", "select_point_sources", "typical_fwhm"]
+
+
+class FindStars(Options):
+    """Find sources with SEP (Barbary 2016, JOSS 1, 58), centre them by windowed moments, take half-light widths."""
+
+    threshold_sigma: float = Field(4.0, ge=1.5, le=100, description="Detection threshold per pixel, sigma")
+    minimum_area_px: int = Field(5, ge=1, le=100, description="Pixels above the threshold")
+    n_centred: int = Field(
+        1500, ge=10, description="How many of the brightest get windowed positions and half-light widths"
+    )
+    n_most: int = Field(40000, ge=100, description="Keep at most this many, brightest first")
+
+    def __call__(self, data: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.int16]) -> Stars:
+        """Find sources; all arrays have shape (ny, nx); `mask` holds bits of `Mask`. Empty when there are none."""
+        noise = np.sqrt(variance)
+        sep.set_extract_pixstack(max(1_000_000, data.size))
+        found = sep.extract(
+            data, self.threshold_sigma, err=noise, minarea=self.minimum_area_px, deblend_cont=0.005, clean=True
+        )
+        found = found[np.argsort(-found["flux"], kind="stable")][: self.n_most]
+        if len(found) == 0:
+            return Stars.empty()
+        fwhm = 2.3548 * np.sqrt(np.maximum(0.5 * (found["a"] ** 2 + found["b"] ** 2), 0.01))
+        x, y = found["x"].copy(), found["y"].copy()
+        width = typical_fwhm(fwhm[: self.n_centred])
+        n = min(self.n_centred, len(found))
+        wx, wy, flag = sep.winpos(data, x[:n], y[:n], np.full(n, width / 2.3548))
+        ok = (np.hypot(wx - x[:n], wy - y[:n]) < 1.5) & (flag & sep.APER_TRUNC == 0)
+        x[:n][ok], y[:n][ok] = wx[ok], wy[ok]
+        # Isophotal moments grow with flux; the half-light radius does not, so the brightest get their width from it.
+        half_light, flag = sep.flux_radius(data, x[:n], y[:n], np.full(n, 2.5 * width), 0.5)
+        fwhm[:n] = np.where((flag & sep.APER_TRUNC == 0) & (half_light > 0.3), 2.0 * half_light, fwhm[:n])
+        aperture = 1.2 * width
+        flux, flux_err, _ = sep.sum_circle(data, x, y, aperture, err=noise)
+        return Stars(
+            x=x,
+            y=y,
+            flux=np.asarray(flux, np.float64),
+            snr=np.asarray(flux / np.maximum(flux_err, 1e-9), np.float64),
+            fwhm=fwhm,
+            elongation=np.asarray(found["a"] / np.maximum(found["b"], 1e-3), np.float64),
+            peak=np.asarray(found["peak"], np.float64),
+            flags=_flags_near(mask, x, y, max(1, round(0.7 * width))),
+            aperture_px=aperture,
+        )
+
+
+def _flags_near(
+    mask: NDArray[np.int16], x: NDArray[np.float64], y: NDArray[np.float64], radius: int
+) -> NDArray[np.int64]:
+    """All mask bits within a square of half side `radius` around each position."""
+    flags = np.zeros(x.size, np.int64)
+    ny, nx = mask.shape
+    ix, iy = np.round(x).astype(int), np.round(y).astype(int)
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            flags |= mask[np.clip(iy + dy, 0, ny - 1), np.clip(ix + dx, 0, nx - 1)]
+    return flags
+
+
+def typical_fwhm(fwhm: NDArray[np.float64]) -> float:
+    """Most common width: the half-sample mode of log width (Robertson & Cryer 1974), px."""
+    values = np.sort(np.log(fwhm[np.isfinite(fwhm) & (fwhm > 0)]))
+    if values.size == 0:
+        return 3.0
+    while values.size > 3:
+        n = (values.size + 1) // 2
+        widths = values[n - 1 :] - values[: values.size - n + 1]
+        start = int(np.argmin(widths))
+        values = values[start : start + n]
+    return float(np.exp(values.mean()))
+
+
+def select_point_sources(stars: Stars, *, minimum_snr: float = 20.0, n_most: int = 250) -> NDArray[np.int64]:
+    """Indices of unflagged, isolated sources of the most common width, brightest first."""
+    usable = (stars.flags == 0) & (stars.snr > minimum_snr)
+    if not usable.any():
+        return np.empty(0, np.int64)
+    width = typical_fwhm(stars.fwhm[usable][:400])
+    round_ = stars.elongation < max(1.3, 1.25 * float(np.median(stars.elongation[usable])))
+    alike = usable & round_ & (np.abs(np.log(stars.fwhm / width)) < 0.2)
+    index = np.flatnonzero(alike)
+    if index.size < 8:  # few sources: better a mixed bag than nothing
+        index = np.flatnonzero(usable & (np.abs(np.log(stars.fwhm / width)) < 0.4))
+    return index[_isolated(stars, index, 4.0 * width)][:n_most]
+
+
+def _isolated(stars: Stars, index: NDArray[np.int64], radius: float) -> NDArray[np.bool_]:
+    """Whether no neighbour with over 5 % of the flux lies within `radius`; waived when few would be left."""
+    from scipy.spatial import cKDTree
+
+    points = np.column_stack((stars.x, stars.y))
+    near = cKDTree(points).query_ball_point(points[index], radius)
+    alone = np.array(
+        [
+            all(j == i or stars.flux[j] < 0.05 * stars.flux[i] for j in group)
+            for i, group in zip(index, near, strict=True)
+        ],
+        dtype=bool,
+    )
+    return alone if alone.sum() >= 12 else np.ones(index.size, bool)

@@ -1,0 +1,111 @@
+"""Whole-plane arithmetic on tensors: tiled, spatially varying convolution, growth of masks, box means.
+
+Everything runs on the device of its input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as nn
+from numpy.typing import NDArray
+
+__all__ = ["Tiling", "box_mean", "convolve", "gather_stamps", "grow_mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """A plane cut into square tiles, each of which gets its own kernel.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (ny, nx) of the plane.
+    size : int
+        Side of a tile, px.
+    """
+
+    shape: tuple[int, int]
+    size: int = 64
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of tiles in y and x."""
+        return -(-self.shape[0] // self.size), -(-self.shape[1] // self.size)
+
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(x, y) of the tile centres, row by row, each of shape (n_tiles,); px."""
+        rows, columns = self.counts
+        half = (self.size - 1) / 2.0
+        y, x = np.mgrid[:rows, :columns] * float(self.size) + half
+        return np.minimum(x, self.shape[1] - 1.0).ravel(), np.minimum(y, self.shape[0] - 1.0).ravel()
+
+
+def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, correlate: bool = False) -> torch.Tensor:
+    """Convolve a plane with one kernel per tile; the plane continues with zeros beyond its edges.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (ny, nx), float32
+    kernels : Tensor, shape (n_tiles, k, k) or (1, k, k)
+        k odd; in the order of `Tiling.centres`. One kernel serves all tiles.
+    correlate : bool
+        Correlate instead (the kernel is not flipped), as a matched filter needs.
+
+    Returns
+    -------
+    Tensor, shape (ny, nx)
+    """
+    if not correlate:
+        kernels = torch.flip(kernels, (-2, -1))
+    radius = kernels.shape[-1] // 2
+    ny, nx = plane.shape
+    if kernels.shape[0] == 1:
+        tiling = Tiling((ny, nx), 128)
+        kernels = kernels.expand(int(np.prod(tiling.counts)), -1, -1)
+    rows, columns = tiling.counts
+    size = tiling.size
+    padded = nn.pad(plane, (radius, columns * size - nx + radius, radius, rows * size - ny + radius))
+    full = size + 2 * radius
+    # One row of tiles at a time: the working set stays in cache and the memory small.
+    out = plane.new_empty(rows * size, columns * size)
+    for row in range(rows):
+        strip = padded[row * size : row * size + full]
+        tiles = strip.unfold(1, full, size).permute(1, 0, 2).reshape(1, columns, full, full)
+        weights = kernels[row * columns : (row + 1) * columns, None].to(plane.dtype)
+        done = nn.conv2d(tiles, weights, groups=columns)
+        out[row * size : (row + 1) * size] = done[0].permute(1, 0, 2).reshape(size, columns * size)
+    return out[:ny, :nx].contiguous()
+
+
+def grow_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """Grow every flag of an integer or boolean mask by `radius` px along both axes (a square)."""
+    grown = mask
+    for axis in (0, 1):
+        source = grown
+        grown = source.clone()
+        length = source.shape[axis]
+        for step in range(1, min(radius, length - 1) + 1):
+            near, far = source.narrow(axis, 0, length - step), source.narrow(axis, step, length - step)
+            grown.narrow(axis, step, length - step).bitwise_or_(near)
+            grown.narrow(axis, 0, length - step).bitwise_or_(far)
+    return grown
+
+
+def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
+    """Mean over a square of side 2 radius + 1; edges average over what is inside."""
+    size = 2 * radius + 1
+    mean = nn.avg_pool2d(plane[None, None], (1, size), 1, (0, radius), count_include_pad=False)
+    return nn.avg_pool2d(mean, (size, 1), 1, (radius, 0), count_include_pad=False)[0, 0]
+
+
+def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:
+    """Cut squares of side `size` (odd) centred on whole pixels; zero outside the plane; shape (n, size, size)."""
+    radius = size // 2
+    padded = nn.pad(plane, (radius, radius, radius, radius))
+    windows = padded.unfold(0, size, 1).unfold(1, size, 1)
+    rows = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)
+    columns = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)
+    return windows[rows, columns]

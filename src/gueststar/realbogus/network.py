@@ -1,0 +1,206 @@
+"""The real/bogus network: raw stamps and measured numbers in, one logit out; every preprocessing step is inside.
+
+The score answers one question: *is this a real change of brightness of a point source, of either sign?* A candidate
+that is fainter in the science image is turned over before the network sees it: science and reference change places and
+the difference changes its sign, so a vanished source looks like an appeared one with the epochs swapped. One network
+then serves both signs and the sign itself tells it nothing; whether fading sources are of interest is for the alert
+rules to say, by the sign of ``flux``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
+
+__all__ = ["SEEN_SIZE", "Preprocess", "RealBogusNet", "count_parameters"]
+
+SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
+_USABLE = 1e30  # |value| of any real pixel is below; NaN and infinity fail the comparison
+_CLIP = 5.0  # standard deviations; a measured number further out says no more than "very large"
+
+
+class Preprocess(nn.Module):
+    """From raw stamps and numbers to what the first layers want; identical in training and inference.
+
+    1. The centre of size x size is cut out.
+    2. Candidates with negative ``snr`` are turned over (see the module).
+    3. Pixels become asinh(x / 3 sigma); missing ones (NaN, infinite, or in a plane whose sigma is not positive)
+       become 0 and their share in each plane becomes a number.
+    4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
+       mean.
+
+    Parameters
+    ----------
+    scalars : sequence of Scalar
+        The first must be ``snr``, whose sign decides about turning over.
+    size : int
+        Width of the centre that is seen, px, odd.
+    """
+
+    def __init__(self, scalars: Sequence[Scalar] = DEFAULT_SCALARS, *, size: int = SEEN_SIZE) -> None:
+        super().__init__()
+        names = [scalar.name for scalar in scalars]
+        if not names or names[0] != "snr":
+            raise ValueError(f"the first measured number must be 'snr', which carries the sign; got {names}")
+        if size % 2 == 0 or size < SEEN_SIZE // 2:
+            raise ValueError(f"seen size {size} must be odd and at least {SEEN_SIZE // 2}")
+        self.scalars = tuple(scalars)
+        self.size = size
+        turned = list(range(len(names)))
+        if "science_snr" in names and "reference_snr" in names:
+            i, j = names.index("science_snr"), names.index("reference_snr")
+            turned[i], turned[j] = j, i
+        self.register_buffer("_turned", torch.tensor(turned))
+        self.register_buffer("mean", torch.zeros(len(names)))
+        self.register_buffer("scale", torch.ones(len(names)))
+
+    @property
+    def n_out(self) -> int:
+        """How many numbers leave: the measured ones and the missing share of each plane."""
+        return len(self.scalars) + 3
+
+    @torch.no_grad()
+    def fit(self, scalars: NDArray[np.float32]) -> None:
+        """Take mean and scatter of each compressed number from training rows (n, m); NaN is left out."""
+        values = self._compress(self._turn_scalars(torch.from_numpy(np.ascontiguousarray(scalars))))
+        usable = values.abs() < _USABLE
+        count = usable.sum(0).clamp_min(1)
+        kept = torch.where(usable, values, torch.zeros_like(values)).double()
+        mean = kept.sum(0) / count
+        spread = torch.where(usable, (kept - mean) ** 2, torch.zeros_like(kept)).sum(0) / count
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("scale").copy_(spread.sqrt().clamp_min(1e-3))
+
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `RealBogusNet`."""
+        margin = (cube.shape[-1] - self.size) // 2
+        centre = cube[:, :, margin : margin + self.size, margin : margin + self.size]
+        faded = scalars[:, :1] < 0
+        # Multiplying by the sign would do, but NaN pixels have to survive until they are counted.
+        turned = torch.stack((centre[:, 1], centre[:, 0], -centre[:, 2]), dim=1)
+        centre = torch.where(faded[:, :, None, None], turned, centre)
+        noise = torch.where(faded, torch.stack((sigma[:, 1], sigma[:, 0], sigma[:, 2]), dim=1), sigma)
+        measured = (noise > 0) & (noise < _USABLE)
+        noise = torch.where(measured, noise, torch.ones_like(noise))[:, :, None, None]
+        usable = (centre.abs() < _USABLE) & measured[:, :, None, None]
+        pixels = _asinh(torch.where(usable, centre, torch.zeros_like(centre)) / (3.0 * noise))
+        missing = 1.0 - usable.to(pixels.dtype).mean(dim=(2, 3))
+
+        values = self._compress(self._turn_scalars(scalars))
+        known = values.abs() < _USABLE
+        values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
+        values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
+        return pixels, torch.cat((values, missing), dim=1)
+
+    def _turn_scalars(self, scalars: Tensor) -> Tensor:
+        return torch.where(scalars[:, :1] < 0, scalars[:, self.get_buffer("_turned")], scalars)
+
+    def _compress(self, scalars: Tensor) -> Tensor:
+        columns = []
+        for i, scalar in enumerate(self.scalars):
+            value = scalars[:, i : i + 1]
+            # A comparison with NaN is false, and clamp keeps NaN: missing stays missing.
+            if scalar.compression == "log10_abs":
+                value = torch.log10(value.abs().clamp_min(1e-3))
+            elif scalar.compression == "log1p":
+                value = torch.log(1.0 + value.clamp_min(0.0))
+            elif scalar.compression == "asinh":
+                value = _asinh(value)
+            columns.append(value)
+        return torch.cat(columns, dim=1)
+
+
+def _asinh(x: Tensor) -> Tensor:
+    """Inverse hyperbolic sine from operations that every ONNX opset has; NaN stays NaN."""
+    size = x.abs().clamp_max(1e15)
+    return torch.sign(x) * torch.log(size + torch.sqrt(size * size + 1.0))
+
+
+class _Residual(nn.Module):
+    """x + conv(relu(norm(conv(x)))), normalised."""
+
+    def __init__(self, channels: int, convolutions: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(convolutions):
+            layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
+            if i < convolutions - 1:
+                layers.append(nn.ReLU())
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.body(x))
+
+
+def _step(inside: int, outside: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()
+    )
+
+
+class RealBogusNet(nn.Module):
+    """Small residual network on the triplet, with the measured numbers joined at its head; about 200,000 parameters.
+
+    Parameters
+    ----------
+    scalars : sequence of Scalar
+        Measured numbers, in the order of the third input.
+    size : int
+        Width of the centre of each stamp that is seen, px.
+    scalar_dropout : float
+        Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
+    dropout : float
+        Chance, in training, that a feature of the head is hidden.
+    """
+
+    def __init__(
+        self,
+        scalars: Sequence[Scalar] = DEFAULT_SCALARS,
+        *,
+        size: int = SEEN_SIZE,
+        scalar_dropout: float = 0.25,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.preprocess = Preprocess(scalars, size=size)
+        self.scalar_dropout = scalar_dropout
+        self.pixels = nn.Sequential(
+            _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)
+        )
+        self.numbers = nn.Sequential(nn.Linear(self.preprocess.n_out, 32), nn.ReLU())
+        self.head = nn.Sequential(nn.Linear(2 * 128 + 32, 96), nn.ReLU(), nn.Dropout(dropout), nn.Linear(96, 1))
+
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
+        """Logit of being real.
+
+        Parameters
+        ----------
+        cube : Tensor, shape (n, 3, k, k), float32
+            Science, aligned reference, difference in e-, k odd and at least the seen size; NaN where missing.
+        sigma : Tensor, shape (n, 3), float32
+            Sky noise per pixel of each plane, e-.
+        scalars : Tensor, shape (n, m), float32
+            Raw measured numbers; NaN where missing.
+
+        Returns
+        -------
+        Tensor, shape (n,), float32
+        """
+        pixels, numbers = self.preprocess(cube, sigma, scalars)
+        if self.training and self.scalar_dropout > 0:
+            numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
+        maps = self.pixels(pixels)
+        features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
+        return cast(Tensor, self.head(features))[:, 0]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trained weights."""
+    return sum(weight.numel() for weight in network.parameters())

@@ -1,0 +1,157 @@
+"""From a trained network to a model folder: weights, threshold, measured quality and the card that says it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gueststar import __version__
+from gueststar.realbogus.card import Card, CardScalar, weights_hash, write_model
+from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
+from gueststar.realbogus.export import onnx_bytes
+from gueststar.realbogus.network import count_parameters
+from gueststar.realbogus.score import LoadedModel, score_stamps
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.train import Train, Trained
+
+__all__ = ["COMPLETENESS", "judge", "package_model", "score_dataset"]
+
+COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
+
+_NORMALISATION = (
+    "centre cut out; fainter candidates turned over (epochs exchanged, sign of the difference changed); "
+    "asinh(x / 3 sigma) with sigma from the image's noise map; missing pixels 0, their share in each plane a number; "
+    "measured numbers compressed, standardised, clipped to 5 standard deviations; all of it inside the model"
+)
+_MEANING = {
+    "snr": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
+    "artifacts of the same signal to noise; not calibrated to the rates of any survey",
+    "class": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
+    "artifacts; not calibrated to the rates of any survey",
+}
+
+
+def package_model(
+    folder: str | Path,
+    trained: Trained,
+    dataset: Dataset,
+    split: Split,
+    *,
+    options: Train,
+    name: str,
+    version: str,
+    metrics: Mapping[str, Any],
+    caveats: Sequence[str] = (),
+) -> Card:
+    """Write the model folder of a trained network.
+
+    Parameters
+    ----------
+    folder : path
+        New folder of the model.
+    trained : Trained
+    dataset, split
+        What it was trained on; the threshold comes from the validation part.
+    options : Train
+        How it was trained.
+    name, version : str
+    metrics : mapping
+        Measured quality, plain values.
+    caveats : sequence of str
+        What the model is not good for.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds a model already or cannot be written.
+    """
+    weights = onnx_bytes(trained.network)
+    card = Card(
+        name=name,
+        version=version,
+        weights_hash=weights_hash(weights),
+        stamp_size=trained.network.preprocess.size,
+        normalisation=_NORMALISATION,
+        scalars=tuple(
+            CardScalar(name=item.name, compression=item.compression) for item in trained.network.preprocess.scalars
+        ),
+        score_meaning=_MEANING[options.balance],
+        threshold=_threshold(trained, dataset, split),
+        threshold_meaning=f"{100 * COMPLETENESS:g} % of the reals of the validation part score at or above it",
+        parameters=count_parameters(trained.network),
+        training_data=_data_facts(dataset, split),
+        training={
+            "options": options.model_dump(mode="json"),
+            "best_epoch": trained.best_epoch,
+            "history": [asdict(epoch) for epoch in trained.history],
+        },
+        code_version=__version__,
+        metrics=dict(metrics),
+        caveats=tuple(caveats),
+    )
+    write_model(folder, card, weights)
+    return card
+
+
+def score_dataset(
+    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, batch_size: int = 256
+) -> NDArray[np.float32]:
+    """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,)."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    numbers = dataset.scalars([item.name for item in model.card.scalars])
+    scores = np.empty(rows.size, np.float32)
+    for start in range(0, rows.size, batch_size):
+        part = rows[start : start + batch_size]
+        # The stamps of a training set are in units of sigma.
+        cube, sigma = np.asarray(dataset.cube[part], np.float32), np.ones((part.size, 3), np.float32)
+        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model, batch_size=batch_size)
+    return scores
+
+
+def judge(
+    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, name: str = "test"
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Evaluate a model on some rows; rows with label -1 are left out.
+
+    Returns
+    -------
+    Evaluation
+        Of all rows.
+    dict
+        The same as plain values, with the completeness and false positives of the model's own threshold by `kind`.
+    """
+    rows = np.arange(len(dataset)) if rows is None else rows
+    rows = rows[dataset.labels[rows] >= 0]
+    scores = score_dataset(model, dataset, rows)
+    result = evaluate(dataset.labels[rows], scores, dataset["snr"][rows], name=name)
+    called = scores >= model.card.threshold
+    kinds = np.asarray(dataset["kind"])[rows]
+    found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
+    return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
+
+
+def _threshold(trained: Trained, dataset: Dataset, split: Split) -> float:
+    rows = split.validation[dataset.labels[split.validation] >= 0]
+    scores = 1.0 / (1.0 + np.exp(-trained.validation_logits.astype(np.float64)))
+    return threshold_at_tpr(dataset.labels[rows] == 1, scores, COMPLETENESS)
+
+
+def _data_facts(dataset: Dataset, split: Split) -> dict[str, Any]:
+    """What the set was, with the numbers of each label and kind in each part."""
+    counts = {}
+    for name, rows in split.parts().items():
+        kinds, found = np.unique(np.asarray(dataset["kind"])[rows], return_counts=True)
+        labels = dataset.labels[rows]
+        counts[name] = {
+            "real": int((labels == 1).sum()),
+            "artifact": int((labels == 0).sum()),
+            "left_out": int((labels < 0).sum()),
+            "kinds": dict(zip(kinds.tolist(), found.tolist(), strict=True)),
+        }
+    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts}

@@ -1,0 +1,190 @@
+"""Scores of candidates from a model folder, through ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gueststar.errors import ModelError
+from gueststar.options import Options
+from gueststar.realbogus.card import WEIGHTS_FILE, Card, find_model, read_model
+from gueststar.realbogus.scalars import measured_scalars
+from gueststar.types import Candidates, Stamps
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+__all__ = ["LoadedModel", "RealBogus", "load_model", "score_stamps"]
+
+_INPUTS = ("cube", "sigma", "scalars")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A checked model, ready to score; made by `load_model`."""
+
+    card: Card
+    session: InferenceSession
+
+
+class RealBogus(Options):
+    """Real/bogus classification of candidates.
+
+    Called with candidates and their stamps it adds the column ``rb_score``: 0 is an artifact, 1 a real change of
+    brightness of a point source, of either sign. The model's card says what the score means and which threshold goes
+    with it.
+
+    Raises
+    ------
+    ModelError
+        When called: the model is missing, damaged, or does not fit the stamps.
+    """
+
+    model: str = Field("shipped", description="'shipped', or the path of a model folder that `gueststar train` wrote")
+    batch_size: int = Field(256, ge=1, le=65536, description="Stamps scored at once")
+    threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
+
+    def __call__(self, candidates: Candidates, stamps: Stamps) -> Candidates:
+        """Score candidates.
+
+        Parameters
+        ----------
+        candidates : Candidates
+            n rows.
+        stamps : Stamps
+            Their stamps, in the same order.
+
+        Returns
+        -------
+        Candidates
+            With ``rb_score`` (float32, 0..1); ``table.meta`` holds ``rb_model``, ``rb_model_hash`` and
+            ``rb_threshold``. A candidate whose difference stamp has no usable pixel scores 0.
+        """
+        loaded = load_model(self.model, threads=self.threads)
+        if len(stamps) != len(candidates) or not np.array_equal(candidates["candidate_id"], stamps.candidate_id):
+            raise ModelError(
+                f"{len(stamps)} stamps do not belong to these {len(candidates)} candidates in this order; cut the "
+                "stamps from the same table",
+                candidates=len(candidates),
+                stamps=len(stamps),
+            )
+        names = [scalar.name for scalar in loaded.card.scalars]
+        numbers = measured_scalars(candidates, names)
+        scores = score_stamps(stamps.cube, stamps.sigma, numbers, loaded, batch_size=self.batch_size)
+        scored = candidates.with_columns(rb_score=scores)
+        scored.table["rb_score"].description = "real/bogus score: 0 artifact, 1 real"
+        scored.table.meta["rb_model"] = f"{loaded.card.name} {loaded.card.version}"
+        scored.table.meta["rb_model_hash"] = loaded.card.weights_hash[:16]
+        scored.table.meta["rb_threshold"] = loaded.card.threshold
+        return scored
+
+
+def load_model(model: str | Path = "shipped", *, threads: int = 1) -> LoadedModel:
+    """Load and check a model; one session for each content of the files is kept for the life of the process.
+
+    Raises
+    ------
+    ModelError
+        When it is missing, damaged, or its weights do not take the inputs that its card promises.
+    """
+    card, _ = read_model(model)
+    return LoadedModel(card, _session(find_model(model) / WEIGHTS_FILE, card.weights_hash, len(card.scalars), threads))
+
+
+def score_stamps(
+    cube: NDArray[np.floating[Any]],
+    sigma: NDArray[np.floating[Any]],
+    scalars: NDArray[np.floating[Any]],
+    model: LoadedModel,
+    *,
+    batch_size: int = 256,
+) -> NDArray[np.float32]:
+    """Scores of raw stamps.
+
+    Parameters
+    ----------
+    cube : ndarray, shape (n, 3, k, k)
+        Science, aligned reference, difference, e-; k odd and at least the model's stamp size; NaN where missing.
+    sigma : ndarray, shape (n, 3)
+        Sky noise of each plane, e-.
+    scalars : ndarray, shape (n, m)
+        Raw numbers in the order of ``model.card.scalars``; NaN where missing.
+    model : LoadedModel
+    batch_size : int
+        Stamps scored at once; bounds the memory.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+        0..1, never NaN; 0 where the seen part of the difference has no usable pixel at all.
+
+    Raises
+    ------
+    ModelError
+        When shapes do not fit the model.
+    """
+    _check_shapes(cube, sigma, scalars, model.card)
+    n = len(cube)
+    margin = (cube.shape[-1] - model.card.stamp_size) // 2
+    seen = slice(margin, margin + model.card.stamp_size)
+    scores = np.zeros(n, np.float32)
+    for start in range(0, n, batch_size):
+        rows = slice(start, start + batch_size)
+        centre = np.ascontiguousarray(cube[rows, :, seen, seen], dtype=np.float32)
+        noise = np.ascontiguousarray(sigma[rows], dtype=np.float32)
+        numbers = np.ascontiguousarray(scalars[rows], dtype=np.float32)
+        logit = model.session.run(None, dict(zip(_INPUTS, (centre, noise, numbers), strict=True)))[0]
+        usable = np.isfinite(centre[:, 2]).any(axis=(1, 2)) & (noise[:, 2] > 0)
+        score = 1.0 / (1.0 + np.exp(-np.clip(logit / model.card.temperature, -60.0, 60.0)))
+        scores[rows] = np.where(usable, score, 0.0)
+    return scores
+
+
+def _check_shapes(cube: NDArray[Any], sigma: NDArray[Any], scalars: NDArray[Any], card: Card) -> None:
+    planes, size, m = len(card.channels), card.stamp_size, len(card.scalars)
+    shape = cube.shape
+    if len(shape) != 4 or shape[1] != planes or shape[2] != shape[3] or shape[2] < size or shape[2] % 2 == 0:
+        raise ModelError(
+            f"stamps of shape {shape} do not fit model {card.name!r}: it takes (n, {planes}, k, k) with "
+            f"{', '.join(card.channels)} and odd k >= {size}; cut larger stamps",
+            stamp_size=size,
+        )
+    n = shape[0]
+    if sigma.shape != (n, planes) or scalars.shape != (n, m):
+        raise ModelError(
+            f"sigma of shape {sigma.shape} and numbers of shape {scalars.shape} do not fit model {card.name!r}; "
+            f"expected ({n}, {planes}) and ({n}, {m})",
+            stamps=n,
+        )
+
+
+@lru_cache(maxsize=8)
+def _session(weights: Path, digest: str, n_scalars: int, threads: int) -> InferenceSession:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
+        raise ModelError(f"{weights} is not a network that can be run: {error}", digest=digest) from error
+    found = {item.name: list(item.shape) for item in session.get_inputs()}
+    expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, n_scalars)}
+    fits = set(found) == set(expected) and all(
+        len(found[name]) == rank and found[name][axis] == length for name, (rank, axis, length) in expected.items()
+    )
+    if not fits:
+        raise ModelError(
+            f"{weights} takes {found}; the card promises cube (n, 3, k, k), sigma (n, 3) and scalars (n, {n_scalars})",
+            digest=digest,
+        )
+    return session

@@ -1,0 +1,285 @@
+"""Training of the real/bogus network, the same on every run with the same seed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from gueststar.errors import InputError
+from gueststar.options import Options
+from gueststar.realbogus.dataset import Dataset, symmetry
+from gueststar.realbogus.evaluate import auc
+from gueststar.realbogus.network import SEEN_SIZE, RealBogusNet
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
+from gueststar.realbogus.split import Split, check_split
+from gueststar.realbogus.weights import class_weights, matched_weights
+
+__all__ = ["Epoch", "Progress", "Train", "Trained", "predict", "train_network"]
+
+#: Called as progress(stage, done, total) while something long goes on.
+Progress = Callable[[str, int, int], None]
+
+
+class Train(Options):
+    """How the network is trained."""
+
+    epochs: int = Field(24, ge=1, le=10000, description="Most passes over the training part")
+    patience: int = Field(8, ge=1, le=10000, description="Passes without a better validation loss before it stops")
+    batch_size: int = Field(256, ge=2, le=65536, description="Stamps of one step")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the one-cycle schedule")
+    weight_decay: float = Field(1e-2, ge=0, le=10, description="Weight decay of AdamW")
+    warm_up: float = Field(0.15, gt=0, lt=1, description="Share of the steps until the peak learning rate")
+    balance: Literal["snr", "class"] = Field(
+        "snr",
+        description="'class': both classes weigh the same; 'snr': in every interval of signal to noise, so that the "
+        "signal to noise alone, which is a choice of the injection, tells nothing",
+    )
+    stamp_size: int = Field(SEEN_SIZE, ge=15, le=255, description="Width of the centre that is seen, px, odd")
+    scalar_dropout: float = Field(0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a feature of the head is hidden")
+    seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
+    device: str = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads")
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one pass over the training part reached; losses are weighted as in training."""
+
+    train_loss: float
+    validation_loss: float
+    validation_auc: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """The network with the lowest validation loss, in evaluation mode on the CPU, and how it came about."""
+
+    network: RealBogusNet
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    validation_logits: NDArray[np.float32]  #: of the rows of the validation part, in their order
+
+
+def train_network(
+    dataset: Dataset,
+    split: Split,
+    options: Train | None = None,
+    *,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train on the training part, keep the weights that are best on the validation part; the test part is not touched.
+
+    Rows with label -1 are left out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    split : Split
+        Checked again: rows that share a tile, night or reference across parts are refused.
+    options : Train, optional
+    scalars : tuple of Scalar
+        Measured numbers that the network takes.
+    progress : callable, optional
+        Called with ('train', steps done, steps in all) after every step.
+
+    Raises
+    ------
+    InputError
+        When a part lacks one of the classes, or groups cross.
+    """
+    options = options or Train()
+    check_split(dataset.columns, split)
+    if dataset.cube.shape[-1] < options.stamp_size or options.stamp_size % 2 == 0:
+        raise InputError(
+            f"stamps of {dataset.cube.shape[-1]} px cannot train a network that sees {options.stamp_size} px; "
+            "it must be odd and no larger",
+            stamp_size=options.stamp_size,
+        )
+    rows = {name: part[dataset.labels[part] >= 0] for name, part in split.parts().items()}
+    for name in ("train", "validation"):
+        found = np.bincount(dataset.labels[rows[name]], minlength=2)
+        if found.min() == 0:
+            raise InputError(
+                f"the {name} part has {found[1]} reals and {found[0]} artifacts; both are needed: make more pairs",
+                part=name,
+            )
+    numbers = dataset.scalars([scalar.name for scalar in scalars])
+    labels = dataset.labels.astype(np.float32)
+    used = _Rows(dataset, numbers, _weights(dataset, rows, options), labels, rows)
+    with _deterministic(options):
+        network = RealBogusNet(
+            scalars,
+            size=options.stamp_size,
+            scalar_dropout=options.scalar_dropout,
+            dropout=options.dropout,
+        )
+        network.preprocess.fit(numbers[rows["train"]])
+        network.to(options.device)
+        return _Loop(used, network, options).run(progress)
+
+
+def predict(
+    network: RealBogusNet,
+    dataset: Dataset,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 1024,
+) -> NDArray[np.float32]:
+    """Logits of some rows (default: all) from a network in evaluation mode, on the device it is on; shape (n,)."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    numbers = dataset.scalars([scalar.name for scalar in network.preprocess.scalars])
+    was_training = network.training
+    network.eval()
+    logits = np.empty(rows.size, np.float32)
+    with torch.inference_mode():
+        for start in range(0, rows.size, batch_size):
+            part = rows[start : start + batch_size]
+            logits[start : start + part.size] = network(*_batch(dataset, numbers, part, network)).cpu().numpy()
+    network.train(was_training)
+    return logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has."""
+
+    dataset: Dataset
+    numbers: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    parts: dict[str, NDArray[np.int64]]
+
+
+class _Loop:
+    """State of one training: network, optimiser, schedule and what is the best so far."""
+
+    def __init__(self, rows: _Rows, network: RealBogusNet, options: Train) -> None:
+        self.rows, self.network, self.options = rows, network, options
+        self.rng = np.random.default_rng(options.seed)
+        self.steps = math.ceil(rows.parts["train"].size / options.batch_size)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=options.learning_rate,
+            total_steps=max(self.steps * options.epochs, 2),
+            pct_start=options.warm_up,
+        )
+
+    def run(self, progress: Progress | None) -> Trained:
+        history: list[Epoch] = []
+        best, best_loss, logits = -1, math.inf, np.empty(0, np.float32)
+        state: dict[str, Tensor] = {}
+        for number in range(self.options.epochs):
+            train_loss = self._pass(number, progress)
+            found = predict(self.network, self.rows.dataset, self.rows.parts["validation"])
+            epoch = self._judge(train_loss, found)
+            history.append(epoch)
+            if epoch.validation_loss < best_loss:
+                best, best_loss, logits = number, epoch.validation_loss, found
+                state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+            elif number - best >= self.options.patience:
+                break
+        if not state:
+            raise InputError(
+                f"training went astray: the validation loss was never a number at learning rate "
+                f"{self.options.learning_rate}; lower it",
+                learning_rate=self.options.learning_rate,
+            )
+        self.network.cpu().load_state_dict(state)
+        return Trained(self.network.eval(), tuple(history), best, logits)
+
+    def _pass(self, number: int, progress: Progress | None) -> float:
+        """One pass over the training part; returns the mean weighted loss."""
+        self.network.train()
+        order = self.rng.permutation(self.rows.parts["train"])
+        # A last step with very few stamps would only disturb the running statistics of the normalisation.
+        batches = [part for part in np.array_split(order, self.steps) if part.size > 1]
+        total = weight = 0.0
+        for i, rows in enumerate(batches):
+            turn = self.rng.integers(0, 8, rows.size)
+            inputs = _batch(self.rows.dataset, self.rows.numbers, rows, self.network, turn)
+            target = torch.from_numpy(self.rows.labels[rows]).to(inputs[0].device)
+            w = torch.from_numpy(self.rows.weights[rows]).to(inputs[0].device)
+            loss = (binary_cross_entropy_with_logits(self.network(*inputs), target, reduction="none") * w).mean()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            self.optimiser.step()
+            self.schedule.step()
+            total += float(loss.detach()) * rows.size
+            weight += rows.size
+            if progress is not None:
+                progress("train", number * self.steps + i + 1, self.options.epochs * self.steps)
+        return total / max(weight, 1.0)
+
+    def _judge(self, train_loss: float, logits: NDArray[np.float32]) -> Epoch:
+        rows = self.rows.parts["validation"]
+        labels, weights = self.rows.labels[rows], self.rows.weights[rows]
+        z = logits.astype(np.float64)
+        losses = np.logaddexp(0.0, z) - labels * z
+        return Epoch(
+            train_loss=train_loss,
+            validation_loss=float(np.average(losses, weights=weights)),
+            validation_auc=auc(labels > 0.5, logits),
+            learning_rate=float(self.schedule.get_last_lr()[0]),
+        )
+
+
+def _batch(
+    dataset: Dataset,
+    numbers: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    network: RealBogusNet,
+    turn: NDArray[np.int64] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs of the network for some rows; the stamps are in units of sigma already, so sigma is 1."""
+    size = network.preprocess.size
+    margin = (dataset.cube.shape[-1] - size) // 2
+    seen = slice(margin, margin + size)
+    device = next(network.parameters()).device
+    cube = np.asarray(dataset.cube[rows][:, :, seen, seen])
+    cube = symmetry(cube, turn) if turn is not None else cube
+    pixels = torch.from_numpy(cube.astype(np.float32)).to(device)
+    return pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device)
+
+
+def _weights(dataset: Dataset, rows: dict[str, NDArray[np.int64]], options: Train) -> NDArray[np.float32]:
+    """Weight of every row, mean 1 in each part; 0 for rows that are not used."""
+    weights = np.zeros(len(dataset), np.float32)
+    for part in ("train", "validation"):
+        labels = dataset.labels[rows[part]]
+        snr = np.abs(np.asarray(dataset["snr"][rows[part]], np.float64))
+        weights[rows[part]] = matched_weights(labels, snr) if options.balance == "snr" else class_weights(labels)
+    return weights
+
+
+@contextlib.contextmanager
+def _deterministic(options: Train) -> Iterator[None]:
+    """Seeded generators and fixed algorithms inside; everything global is put back afterwards."""
+    devices = [torch.device(options.device)] if options.device.startswith("cuda") else []
+    threads = torch.get_num_threads()
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(options.seed)
+        torch.set_num_threads(options.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,130 @@
+"""Make a reference: coadd earlier frames of one field and chip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from gueststar.align import Align
+from gueststar.errors import AlignmentError, InputError
+from gueststar.ingest.prepare import measure_image
+from gueststar.options import Options
+from gueststar.types import Fact, Image, Mask
+
+__all__ = ["MakeReference"]
+
+
+class MakeReference(Options):
+    """Coadd earlier frames on the grid of the sharpest one."""
+
+    clip_sigma: float = Field(5.0, ge=2, le=50, description="Pixels that deviate more from the median are left out")
+    align: Align = Field(Align(), description="Registration of the frames on each other")
+
+    def __call__(self, images: Sequence[Image]) -> Image:
+        """Coadd frames: flux-scaled, inverse-variance weighted, outliers clipped against the median.
+
+        A single frame is returned as it is. Frames that cannot be registered are left out and named in the facts.
+
+        Parameters
+        ----------
+        images : sequence of Image
+            With psf and stars.
+
+        Returns
+        -------
+        Image
+            In the flux scale of the sharpest frame; facts `reference_frames`, `reference_left_out`.
+
+        Raises
+        ------
+        InputError
+            For no frames.
+        AlignmentError
+            When none of several can be registered on the sharpest.
+        """
+        if not images:
+            raise InputError("no frames to make a reference from")
+        ordered = sorted(images, key=lambda image: (image.psf.fwhm if image.psf else 99.0, image.image_id))
+        best, others = ordered[0], ordered[1:]
+        if not others:
+            return replace(best, facts={**best.facts, "reference_frames": 1})
+        moved, left_out = [best], []
+        for image in others:
+            try:
+                aligned = self.align(best, image)
+            except AlignmentError as error:
+                left_out.append(f"{image.image_id}: {error.message}")
+                continue
+            ratio = flux_ratio(best, aligned)
+            moved.append(replace(aligned, data=aligned.data * ratio, variance=aligned.variance * ratio**2))
+        if len(moved) == 1:
+            raise AlignmentError(f"none of {len(others)} frames could be registered on the sharpest: {left_out[0]}")
+        data, variance, mask = self._coadd(moved)
+        facts: dict[str, Fact] = {"reference_frames": len(moved), "reference_left_out": "; ".join(left_out)}
+        coadd = replace(
+            best,
+            data=data,
+            variance=variance,
+            mask=mask,
+            psf=None,
+            stars=None,
+            image_id=hashlib.blake2b("/".join(i.image_id for i in moved).encode(), digest_size=8).hexdigest(),
+            mjd_mid=float(np.nanmean([image.mjd_mid for image in moved])) if _have_times(moved) else float("nan"),
+            facts={**best.facts, **facts},
+        )
+        return measure_image(coadd)
+
+    def _coadd(self, images: Sequence[Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        data = torch.stack([image.data for image in images])
+        variance = torch.stack([image.variance for image in images])
+        good = torch.stack([image.mask for image in images]) == 0
+        middle = torch.where(good, data, torch.nan).nanmedian(0).values
+        deviation = (data - middle).abs()
+        # Two frames have no majority: of two that disagree, the fainter is kept, for cosmic rays are bright.
+        if len(images) == 2:
+            middle = torch.where(good, data, torch.inf).min(0).values
+            deviation = data - middle
+        floor = 0.1 * middle.abs().nan_to_num(0.0)
+        good &= ~(deviation > self.clip_sigma * variance.sqrt() + floor)
+        weight = good / variance
+        total = weight.sum(0)
+        have = total > 0
+        summed = torch.where(
+            have, (weight * data.nan_to_num(0.0)).sum(0) / total.clamp(min=1e-30), torch.zeros_like(total)
+        )
+        noise = torch.where(have, 1.0 / total.clamp(min=1e-30), variance.median())
+        flags = images[0].mask
+        for image in images[1:]:
+            flags = flags | image.mask
+        mask = torch.where(have, torch.zeros_like(flags), flags | int(Mask.NO_DATA))
+        # A star saturated in one frame has lost flux there; clipping by weight would leave its rim wrong.
+        saturated = torch.stack([(image.mask & int(Mask.SATURATED)) != 0 for image in images]).any(0)
+        mask = mask | saturated.to(torch.int16) * int(Mask.SATURATED)
+        return summed.contiguous(), noise.contiguous(), mask
+
+
+def _have_times(images: Sequence[Image]) -> bool:
+    return any(np.isfinite(image.mjd_mid) for image in images)
+
+
+def flux_ratio(first: Image, second: Image) -> float:
+    """Median flux ratio first / second of common stars on one grid; 1 when there are too few."""
+    from scipy.spatial import cKDTree
+
+    if first.stars is None or second.stars is None or min(len(first.stars), len(second.stars)) < 3:
+        return 1.0
+    a = first.stars[(first.stars.flags == 0) & (first.stars.snr > 15)][:500]
+    b = second.stars[(second.stars.flags == 0) & (second.stars.snr > 15)][:500]
+    if min(len(a), len(b)) < 3:
+        return 1.0
+    distance, index = cKDTree(np.column_stack((b.x, b.y))).query(np.column_stack((a.x, a.y)))
+    near = distance < 1.5
+    if near.sum() < 3:
+        return 1.0
+    ratio = a.flux[near] / b.flux[index[near]]
+    return float(np.median(ratio[ratio > 0])) if (ratio > 0).any() else 1.0

@@ -1,0 +1,70 @@
+"""Triplet cutouts around candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+
+from gueststar.options import Options
+from gueststar.planes import gather_stamps
+from gueststar.types import Candidates, Difference, Image, Mask, Stamps
+
+__all__ = ["CutStamps"]
+
+
+class CutStamps(Options):
+    """Cut science, aligned reference and difference around each candidate."""
+
+    size: int = Field(63, ge=21, le=255, description="Side of a stamp, px, odd")
+
+    @field_validator("size")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that a stamp has a central pixel")
+        return value
+
+    def __call__(self, candidates: Candidates, science: Image, reference: Image, difference: Difference) -> Stamps:
+        """Cut the stamps.
+
+        Parameters
+        ----------
+        candidates : Candidates
+        science : Image
+        reference : Image
+            On the science grid.
+        difference : Difference
+
+        Returns
+        -------
+        Stamps
+            NaN outside the frame and where there are no data; the candidate lies in the central pixel.
+        """
+        x = np.round(candidates["x"]).astype(np.int64).clip(0, science.shape[1] - 1)
+        y = np.round(candidates["y"]).astype(np.int64).clip(0, science.shape[0] - 1)
+        n = len(candidates)
+        cube = np.empty((n, 3, self.size, self.size), np.float32)
+        sigma = np.empty((n, 3), np.float32)
+        sources: tuple[Image | Difference, ...] = (science, reference, difference)
+        for plane, source in enumerate(sources):
+            data = torch.where((source.mask & int(Mask.NO_DATA)) != 0, torch.nan, source.data)
+            inside = gather_stamps(torch.ones_like(data), x, y, self.size) > 0
+            cut = torch.where(inside, gather_stamps(data, x, y, self.size), torch.nan)
+            cube[:, plane] = cut.cpu().numpy()
+            sigma[:, plane] = np.sqrt(_sky_variance(source.variance, x, y))
+        return Stamps(cube, sigma, candidates["candidate_id"])
+
+
+def _sky_variance(variance: torch.Tensor, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Variance of the sky near positions: the lower quartile over a coarse cell, free of the sources' photon noise."""
+    step = 64
+    ny, nx = (int(n) for n in variance.shape)
+    rows, columns = -(-ny // step), -(-nx // step)
+    thin = variance[::4, ::4].cpu().numpy()
+    cells = np.empty((rows, columns), np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            part = thin[i * 16 : (i + 1) * 16, j * 16 : (j + 1) * 16]
+            cells[i, j] = np.quantile(part, 0.25)
+    return np.asarray(cells[y // step, x // step])

@@ -1,0 +1,1 @@
+"""Subtraction engines behind one contract: science and aligned reference in, `Difference` out."""

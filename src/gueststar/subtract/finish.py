@@ -1,0 +1,82 @@
+"""What every engine does alike: check its input, join the masks, score the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from gueststar.errors import SubtractionError
+from gueststar.planes import box_mean, grow_mask
+from gueststar.subtract.score import score_difference
+from gueststar.types import Difference, Fact, Image, Mask, Psf
+
+__all__ = ["check_pair", "difference_mask", "finish_difference", "light"]
+
+
+def check_pair(science: Image, reference: Image) -> None:
+    """Raise `SubtractionError` unless both are measured and on one grid."""
+    if science.shape != reference.shape:
+        raise SubtractionError(
+            f"science has shape {science.shape}, the reference {reference.shape}; align the reference first"
+        )
+    if science.psf is None or reference.psf is None or science.stars is None:
+        raise SubtractionError("subtraction needs the PSF of both images and the science stars; call measure_image")
+
+
+def difference_mask(science: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Flags of both images; those of the reference carry `Mask.REFERENCE` beside them."""
+    return science | reference | (reference != 0).to(torch.int16) * int(Mask.REFERENCE)
+
+
+def light(image: Image) -> torch.Tensor:
+    """Where an image has light above the sky: smoothed pixels over 1.5 sigma, grown by a PSF's half width."""
+    smooth = box_mean(image.data, 1)
+    light = (smooth > 0.75 * image.variance.sqrt()) & (image.data.abs() > 0)
+    dense = box_mean(light.to(torch.float32), 1) > 0.6
+    return grow_mask(dense, 2)
+
+
+def finish_difference(
+    data: torch.Tensor,
+    variance: torch.Tensor,
+    mask: torch.Tensor,
+    psf: Psf | None,
+    science: Image,
+    reference: Image,
+    *,
+    engine: str,
+    facts: Mapping[str, Fact],
+) -> Difference:
+    """Score the planes of an engine and make the `Difference`.
+
+    Parameters
+    ----------
+    data, variance, mask : Tensor, shape (ny, nx)
+        As in `Difference`.
+    psf : Psf
+        Of a point source in `data`.
+    science, reference : Image
+        What was subtracted.
+    engine : str
+    facts : mapping
+        Numbers of the fit.
+    """
+    if psf is None:
+        raise SubtractionError("a difference needs the PSF of its point sources; call measure_image first")
+    scored = score_difference(data, variance, mask, psf, light(science) | light(reference))
+    return Difference(
+        data=data,
+        variance=variance,
+        score=scored.score,
+        flux=scored.flux,
+        flux_err=scored.flux_err,
+        mask=mask,
+        psf=psf,
+        science_id=science.image_id,
+        reference_id=reference.image_id,
+        engine=engine,
+        wcs=science.wcs,
+        zeropoint=science.zeropoint,
+        facts={**facts, "score_scatter": scored.scatter, "score_std": scored.std, "score_mean": scored.mean},
+    )
