@@ -95,7 +95,7 @@ def test_candidates_get_a_score_and_keep_everything_else(folder, rng):
     scored = RealBogus(model=str(folder), batch_size=32)(candidates, stamps)
     assert scored["rb_score"].dtype == np.float32
     assert ((scored["rb_score"] >= 0) & (scored["rb_score"] <= 1)).all()
-    assert scored["rb_score"][labels == 1].mean() > scored["rb_score"][labels == 0].mean() + 0.3
+    assert scored["rb_score"][labels == 1].mean() > scored["rb_score"][labels == 0].mean() + 0.2
     assert scored.table.meta["rb_model"] == "small 1"
     assert scored.table.meta["rb_model_hash"] == read_model(folder)[0].weights_hash[:16]
     assert scored.table.meta["rb_threshold"] == read_model(folder)[0].threshold
@@ -142,9 +142,9 @@ def test_an_altered_byte_is_refused(copied):
 
 def test_half_a_model_is_refused(copied, tmp_path):
     (copied / "card.json").unlink()
-    with pytest.raises(ModelError, match="card.json not found in"):
+    with pytest.raises(ModelError, match=r"card\.json not found in"):
         load_model(copied)
-    with pytest.raises(ModelError, match="model.onnx and card.json not found"):
+    with pytest.raises(ModelError, match=r"model\.onnx and card\.json not found"):
         find_model(tmp_path / "nowhere")
 
 
@@ -208,7 +208,7 @@ def test_the_shipped_model_is_sound(rng):
     assert card.code_version
     assert card.training_data["hash"]
     assert card.metrics["simulated"]["n_bogus"] > 1000
-    candidates, stamps, labels, kinds = sample(60, rng, size=63)
+    _, stamps, labels, kinds = sample(60, rng, size=63)
     scores = score_stamps(stamps.cube, stamps.sigma, np.full((60, len(card.scalars)), np.nan, np.float32), model)
     assert np.isfinite(scores).all()
     assert scores[labels == 1].mean() > scores[kinds == "dipole"].mean()

@@ -97,8 +97,7 @@ def test_what_cannot_be_learnt_from_is_refused(drawn, split):
     only_real = Dataset(drawn.cube, drawn.sigma, {**drawn.columns, "label": np.ones(720, np.int8)}, {})
     with pytest.raises(InputError, match="the train part has 360 reals and 0 artifacts"):
         train_network(only_real, split, QUICK)
-    crossing = Split(split.train, split.validation, split.test[:0])
-    crossing = Split(np.append(crossing.train, split.validation[:1]), split.validation[1:], split.test)
+    crossing = Split(np.append(split.train, split.validation[:1]), split.validation[1:], split.test)
     with pytest.raises(InputError, match="is in train and in validation"):
         train_network(drawn, crossing, QUICK)
     for size in (35, 30):

@@ -96,9 +96,20 @@ def grow_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
 
 def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
     """Mean over a square of side 2 radius + 1; edges average over what is inside."""
-    size = 2 * radius + 1
-    mean = nn.avg_pool2d(plane[None, None], (1, size), 1, (0, radius), count_include_pad=False)
-    return nn.avg_pool2d(mean, (size, 1), 1, (radius, 0), count_include_pad=False)[0, 0]
+    mean = plane
+    for axis in (0, 1):
+        length = mean.shape[axis]
+        reach = min(radius, length - 1)
+        total = mean.clone()
+        count = torch.ones(length, dtype=plane.dtype, device=plane.device)
+        for step in range(1, reach + 1):
+            keep = length - step
+            total.narrow(axis, 0, keep).add_(mean.narrow(axis, step, keep))
+            total.narrow(axis, step, keep).add_(mean.narrow(axis, 0, keep))
+            count[:keep] += 1.0
+            count[step:] += 1.0
+        mean = total.div_(count[:, None] if axis == 0 else count[None, :])
+    return mean
 
 
 def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gueststar_docs.commands import command_pages
-from gueststar_docs.configuration import configuration_page, describe_options, profile_page
+from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.tables import column_page, error_page, mask_page
 
@@ -30,6 +30,7 @@ def generated_pages() -> dict[str, str]:
         "errors.rst": error_page(),
         "mask.rst": mask_page(),
         "profiles.rst": profile_page(),
+        "survey.rst": survey_page(),
         "model_card.rst": model_card_page(),
     }
 
@@ -45,6 +46,7 @@ def _write_pages(app: Sphinx, _config: object) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", _write_pages)  # before the list of sources is made
     app.connect("autodoc-process-docstring", describe_options, priority=900)  # after numpydoc
     return {"parallel_read_safe": True, "parallel_write_safe": True}

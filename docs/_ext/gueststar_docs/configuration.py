@@ -18,9 +18,9 @@ __all__ = [
     "describe_options",
     "fields_table",
     "models_in",
-    "options_page",
     "profile_page",
     "sections",
+    "survey_page",
 ]
 
 
@@ -44,15 +44,17 @@ def configuration_page() -> str:
     from gueststar.config import Config
 
     intro = (
-        "Defaults are what runs when nothing is given. Every section below is a table of the TOML file; a key that is not\n"
-        "listed is an error that names the valid ones.\n"
+        "Defaults are what runs when nothing is given. Every section below is a table of the TOML file; a key that\n"
+        "is not listed is an error that names the valid ones.\n"
     )
     return "\n".join((heading("Configuration fields"), intro, *_sections_text(Config)))
 
 
-def options_page(title: str, intro: str, model: type[BaseModel]) -> str:
-    """Return a page of the fields of one options object and of those inside it."""
-    return "\n".join((heading(title), intro + "\n", *_sections_text(model)))
+def survey_page() -> str:
+    """Return the page of all settings of the simulator."""
+    from gueststar.simulate.survey import Survey
+
+    return "\n".join((heading("Settings of the simulator"), *_sections_text(Survey)))
 
 
 def profile_page() -> str:
@@ -77,18 +79,18 @@ def profile_page() -> str:
 
 
 def _sections_text(root: type[BaseModel], *, line: str = "-") -> Iterator[str]:
-    """Yield each section; an options object that comes twice is described once."""
-    described: dict[type[BaseModel], str] = {}
-    for path, model in sections(root):
+    """Yield each section; an options object that comes twice is described where it is least deep."""
+    found = list(sections(root))
+    home = {model: path for path, model in sorted(found, key=lambda item: -item[0].count("."))}
+    for path, model in found:
         title = f"[{path}]" if path else "Top level"
         engine = model.model_fields.get("engine")
         if engine is not None:
             title += f' with engine = "{engine.default}"'
         yield heading(title, line)
-        if model in described:
-            yield f"The fields of `{described[model]}`_.\n"
+        if home[model] != path:
+            yield f"The fields of `[{home[model]}]`_.\n"
             continue
-        described[model] = title
         yield f":class:`~{model.__module__}.{model.__name__}`. {_summary(model)}\n"
         yield fields_table(model, path)
 

@@ -16,6 +16,8 @@ _LINES = "=-~^"
 def model_card_page() -> str:
     """Return the shipped ``card.json`` as tables: one section for each of its nested parts."""
     path = resources.files("gueststar.realbogus") / "shipped" / "card.json"
+    if not path.is_file():
+        return heading("Card of the shipped model") + "\nThis source tree holds no model; ``make train`` makes one.\n"
     card = json.loads(path.read_text(encoding="utf-8"))
     intro = (
         "What the shipped model is, what it was trained on and what was measured, as written by the training command\n"

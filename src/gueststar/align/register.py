@@ -254,7 +254,7 @@ def _clipped_fit(
     solved = np.zeros((terms.shape[1], 2))
     for _ in range(5):
         root = np.sqrt(weight[keep])[:, None]
-        solved = np.linalg.lstsq(terms[keep] * root, target[keep] * root, rcond=None)[0]
+        solved[:] = np.linalg.lstsq(terms[keep] * root, target[keep] * root, rcond=None)[0]
         pull = np.hypot(*(target - terms @ solved).T) * np.sqrt(weight)
         limit = 3.0 * max(1.4826 * float(np.median(pull[keep])), 0.5)
         new = pull < limit

@@ -88,7 +88,6 @@ class Instrument(Options):
     mosaic: Literal["none", "bin", "green"] = Field(
         "none", description="Colour mosaic: 'bin' sums each 2 x 2 cell to one pixel, 'green' keeps the two green ones"
     )
-    bleeding: bool = Field(False, description="Saturated columns bleed (CCD); CMOS pixels do not")
     calibrated: bool = Field(False, description="Dark and flat are done already")
     keywords: Keywords = Field(Keywords(), description="Header keywords")
     filename: FileName = Field(FileName(), description="File names")

@@ -18,7 +18,15 @@ from gueststar.night.guard import Guarded, StageClock
 from gueststar.night.stored import read_master, write_master
 from gueststar.types import Outcome
 
-__all__ = ["MadeMasters", "Master", "MasterTask", "apply_masters", "group_masters", "make_masters", "masters_from_files"]
+__all__ = [
+    "MadeMasters",
+    "Master",
+    "MasterTask",
+    "apply_masters",
+    "group_masters",
+    "make_masters",
+    "masters_from_files",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +168,3 @@ def _fitting(frame: Frame, masters: Sequence[Master], kind: str) -> list[Master]
         and master.shape == frame.data.shape
         and (not master.chip or not frame.chip or master.chip == frame.chip)
     ]
-

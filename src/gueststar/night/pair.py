@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +13,10 @@ from astropy.table import Table
 
 from gueststar import __version__
 from gueststar.config import Config, config_hash
-from gueststar.errors import InputError
-from gueststar.ingest.fits import frame_image, read_frame
+from gueststar.errors import GueststarError, InputError
 from gueststar.ingest.calibrate import calibrate
+from gueststar.ingest.fits import frame_image, read_frame
+from gueststar.ingest.prepare import measure_image
 from gueststar.night.calibration import masters_from_files
 from gueststar.night.catalogs import read_catalog
 from gueststar.night.folders import staged_folder, write_bytes
@@ -145,11 +147,17 @@ def process_images(
     counts = counts_of(result.candidates, threshold)
     products = write_products(folder, result, config, names, threshold=threshold, watch=watch)
     if config.night.inject:
-        table = find_artificial_reals(result, reference, config, names.image, threshold=threshold, watch=watch)
-        with watch("write"):
-            write_table(folder / "injected.parquet", table, provenance=provenance(result, names))
-        products["injected"] = "injected.parquet"
-        counts |= {"injected": len(table), "found": int(table["found"].sum()), "found_real": int(table["real"].sum())}
+        try:
+            table = find_artificial_reals(result, reference, config, names.image, threshold=threshold, watch=watch)
+        except GueststarError as error:
+            # The image itself is sound; that its depth is not known is told, and no reason to drop it.
+            facts["inject_error"] = error.message
+        else:
+            with watch("write"):
+                write_table(folder / "injected.parquet", table, provenance=provenance(result, names))
+            products["injected"] = "injected.parquet"
+            found, real = int(table["found"].sum()), int(table["real"].sum())
+            counts |= {"injected": len(table), "found": found, "found_real": real}
     outcome = Outcome(
         names.image, "ok", field=science.field, chip=science.chip, mjd=science.mjd_mid, facts=facts,
         seconds=dict(clock.seconds), products=products, counts=counts,
@@ -199,8 +207,9 @@ def find_artificial_reals(
 ) -> Table:
     """Put artificial reals into the science image, process it again, and say which were found.
 
-    Stars and PSF of the science image stay those measured before: so many injected sources at once would spoil the
-    measurement in a way that the few real transients of an image do not.
+    The star list stays the one measured before: so many injected sources at once would spoil it in a way that the few
+    real transients of an image do not. PSF and cosmic rays are measured again, for a source that is taken for a cosmic
+    ray is lost.
     """
     from gueststar.simulate.inject import draw_artificial_reals, inject
 
@@ -211,11 +220,12 @@ def find_artificial_reals(
             result.science, night.inject, rng=rng, snr=night.inject_snr, placement=night.inject_placement
         )
         injected = inject(result.science, sources, rng=rng)
-        again = _process(injected.image, reference, config, _unwatched)
+        science = measure_image(replace(injected.image, psf=None), options=config.ingest)
+        again = _process(science, reference, config, _unwatched)
+    put = injected.sources[injected.sources["status"] == "injected"]
     return match_artificial_reals(
-        injected.sources[injected.sources["status"] == "injected"], again.candidates, again.difference, result.candidates, radius_px=night.match_radius_px,
-        threshold=threshold,
-    )  # fmt: skip
+        put, again.candidates, again.difference, result.candidates, radius_px=night.match_radius_px, threshold=threshold
+    )
 
 
 def _unwatched(_stage: str, /) -> AbstractContextManager[None]:

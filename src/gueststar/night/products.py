@@ -130,9 +130,13 @@ def _compressed(
 def _mask_hdu(plane: NDArray[np.int16], wcs_cards: fits.Header) -> fits.CompImageHDU:
     header = wcs_cards.copy()
     for number, flag in enumerate(Mask):
-        header[f"MSKN{number:02d}"] = (flag.name, f"name of the bit of value {flag.value}")
+        header[f"MSKN{number:02d}"] = (flag.name, f"bit of value {flag.value}")
     return fits.CompImageHDU(
-        plane, header=header, name="MASK", compression_type="RICE_1", tile_shape=(min(64, plane.shape[0]), plane.shape[1])
+        plane,
+        header=header,
+        name="MASK",
+        compression_type="RICE_1",
+        tile_shape=(min(64, plane.shape[0]), plane.shape[1]),
     )
 
 

@@ -109,7 +109,9 @@ def plan_reference(
 
 
 def _matching(group: Group, earlier: Sequence[FoundFrame]) -> tuple[FoundFrame, ...]:
-    here = [f for f in earlier if f.facts.field == group.field and f.facts.chip == group.chip and f.facts.kind == "light"]
+    here = [
+        f for f in earlier if f.facts.field == group.field and f.facts.chip == group.chip and f.facts.kind == "light"
+    ]
     here = [f for f in here if f.facts.band == group.band] or here
     if not here:
         have = sorted({f"{f.facts.field!r}/{f.facts.chip!r}" for f in earlier})

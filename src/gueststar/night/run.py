@@ -14,15 +14,22 @@ from gueststar import __version__
 from gueststar.config import Config, config_hash
 from gueststar.errors import InputError
 from gueststar.night.calibration import Master, group_masters, make_masters
+from gueststar.night.folders import staged_folder
 from gueststar.night.frames import FoundFrame, Group, digest, examine, find_frames, group_lights
 from gueststar.night.guard import Done, Guarded, StageClock, lost
-from gueststar.night.folders import staged_folder
 from gueststar.night.ledger import Ledger, Progress, open_run
 from gueststar.night.pair import process_images
 from gueststar.night.pool import Mapper, ProcessMap
 from gueststar.night.products import PRODUCT_NAMES, read_outcome
 from gueststar.night.records import Names
-from gueststar.night.references import LightTask, MadeReference, ReferenceTask, load_light, make_reference, plan_reference
+from gueststar.night.references import (
+    LightTask,
+    MadeReference,
+    ReferenceTask,
+    load_light,
+    make_reference,
+    plan_reference,
+)
 from gueststar.night.stored import read_image
 from gueststar.realbogus.card import read_model
 from gueststar.types import Outcome

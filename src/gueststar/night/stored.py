@@ -62,7 +62,9 @@ def write_image(path: Path, image: Image, *, key: str = "") -> None:
     if image.stars is not None:
         table = np.rec.fromarrays(list(image.stars.columns().values()), names=list(image.stars.columns()))
         hdus.append(fits.BinTableHDU(table, name="STARS"))
-        notes["stars"] = {f.name: getattr(image.stars, f.name) for f in fields(Stars) if f.name not in image.stars.columns()}
+        notes["stars"] = {
+            f.name: getattr(image.stars, f.name) for f in fields(Stars) if f.name not in image.stars.columns()
+        }
     # JSON in a table cell: header cards are too short for it and would round the numbers.
     hdus.append(fits.BinTableHDU(np.rec.array([(json.dumps(notes),)], names=["json"]), name="NOTES"))
     buffer = io.BytesIO()
@@ -85,11 +87,17 @@ def read_image(path: Path, *, device: str = "cpu") -> Image:
                 notes = _notes(hdus)
                 planes = {plane: _tensor(hdus[plane.upper()].data) for plane in _PLANES}
                 wcs = WCS(hdus["DATA"].header)
-                psf = Psf(_tensor(hdus["PSF"].data), **{**notes["psf"], "extent": tuple(notes["psf"]["extent"])}) if "psf" in notes else None
+                psf = (
+                    Psf(_tensor(hdus["PSF"].data), **{**notes["psf"], "extent": tuple(notes["psf"]["extent"])})
+                    if "psf" in notes
+                    else None
+                )
                 stars = None
                 if "stars" in notes:
                     rows = hdus["STARS"].data
-                    columns = {name: np.array(rows[name]).astype(rows[name].dtype.newbyteorder("=")) for name in rows.names}
+                    columns = {
+                        name: np.array(rows[name]).astype(rows[name].dtype.newbyteorder("=")) for name in rows.names
+                    }
                     stars = Stars(**columns, **notes["stars"])
         except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
             raise FrameError(f"{path}: not an image written by gueststar: {error}", path=str(path)) from error

@@ -120,9 +120,7 @@ class Chart:
             f'<text class="label" transform="translate(13,{(self._top + base) / 2:.0f}) rotate(-90)" '
             f'text-anchor="middle">{escape(self.y_label)}</text>'
         )
-        keys = "".join(
-            f'<span class="key"><i class="{kind}"></i>{escape(label)}</span>' for kind, label in self._keys
-        )
+        keys = "".join(f'<span class="key"><i class="{kind}"></i>{escape(label)}</span>' for kind, label in self._keys)
         drawing = (
             f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">'
             f"{''.join(axes)}{''.join(self._parts)}</svg>"

@@ -64,14 +64,15 @@ def spike_pixels(dx: F4, dy: F4, *, angle_rad: float, width: float) -> F4:
     """Four spikes of total flux about 1 along two crossed lines, widening slowly and fading as r^-1.7."""
     c, s = np.float32(np.cos(angle_rad)), np.float32(np.sin(angle_rad))
     along, across = c * dx + s * dy, c * dy - s * dx
-    total: F4 = np.zeros(np.broadcast_shapes(dx.shape, dy.shape), np.float32)
+    total = np.zeros(np.broadcast_shapes(dx.shape, dy.shape), np.float32)
     for u, v in ((along, across), (across, along)):
         sigma = np.float32(width / 2.355) + np.float32(0.003) * np.abs(u)
         fade = (u * u + np.float32(64.0)) ** np.float32(-0.85)
-        total += (fade * np.exp(np.float32(-0.5) * (v / sigma) ** 2) / sigma).astype(np.float32)
+        total += fade * np.exp(np.float32(-0.5) * (v / sigma) ** 2) / sigma
     r = np.linspace(0.0, _REACH, 2001)
     norm = 4.0 * np.sqrt(2.0 * np.pi) * np.trapezoid((r**2 + 64.0) ** -0.85, r)
-    return total * np.float32(1.0 / norm)
+    values: F4 = total * np.float32(1.0 / norm)
+    return values
 
 
 def ghost_pixels(dx: F4, dy: F4, *, radius: float, hole: float) -> F4:
