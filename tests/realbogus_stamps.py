@@ -75,5 +75,5 @@ def dataset(n: int, rng: np.random.Generator, *, size: int = 33, pairs: int = 24
     pair = np.arange(n) * pairs // n
     names = np.array([f"pair{number:03d}" for number in pair])
     rows = {"label": labels, "kind": kinds, "true_snr": np.abs(candidates["snr"])}
-    rows |= {"tile": names, "night": names, "reference": names, "source": "drawn"}
+    rows |= {"tile": names, "night": names, "reference": names, "source": "drawn", "chain": "default"}
     return Dataset.from_candidates(candidates, stamps, rows, facts={"maker": "test"})

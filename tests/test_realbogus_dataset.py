@@ -7,8 +7,9 @@ import pytest
 from realbogus_stamps import dataset, sample
 
 from gueststar.errors import InputError, OutputError
-from gueststar.realbogus.dataset import Dataset, concatenate, symmetry
+from gueststar.realbogus.dataset import Dataset, symmetry
 from gueststar.realbogus.split import Split, check_split, connected_groups, split_groups
+from gueststar.realbogus.writer import DatasetWriter
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,16 @@ def test_stamps_survive_the_half_precision(rng):
     stamps.cube[1, 0, 3, 3] = 3e7
     stamps.sigma[2, 1] = 0.0
     before = stamps.cube.copy()
-    rows = {"label": labels, "kind": "a", "true_snr": 1.0, "tile": "t", "night": "n", "reference": "r", "source": "s"}
+    rows = {
+        "label": labels,
+        "kind": "a",
+        "true_snr": 1.0,
+        "tile": "t",
+        "night": "n",
+        "reference": "r",
+        "source": "s",
+        "chain": "c",
+    }
     made = Dataset.from_candidates(candidates, stamps, rows)
     np.testing.assert_array_equal(stamps.cube, before)
     back = made.cube.astype(np.float64) * stamps.sigma[:, :, None, None]
@@ -33,8 +43,17 @@ def test_stamps_survive_the_half_precision(rng):
     assert made["tile"].tolist() == ["t"] * 20
 
 
+def written(folder, *pieces, **facts):
+    with DatasetWriter(folder) as writer:
+        for piece in pieces:
+            writer.add(piece)
+        writer.facts = facts
+    return folder
+
+
 def test_a_set_comes_back_from_disk_as_it_was(drawn, tmp_path):
-    folder = drawn.save(tmp_path / "set")
+    rows = np.arange(120)
+    folder = written(tmp_path / "set", *(drawn.select(part) for part in np.split(rows, [7, 7, 80])), maker="test")
     back = Dataset.load(folder)
     assert isinstance(back.cube, np.memmap)
     np.testing.assert_array_equal(back.cube, drawn.cube)
@@ -43,9 +62,37 @@ def test_a_set_comes_back_from_disk_as_it_was(drawn, tmp_path):
     for name, values in drawn.columns.items():
         np.testing.assert_array_equal(back[name], values)
     assert back.facts["maker"] == "test"
+    assert back.facts["n"] == 120
     assert back.facts["hash"] == back.content_hash() == drawn.content_hash()
+    assert sorted(file.name for file in folder.iterdir()) == ["cube.npy", "dataset.json", "rows.parquet", "sigma.npy"]
     with pytest.raises(OutputError, match="holds a training set already"):
-        drawn.save(folder)
+        DatasetWriter(folder)
+
+
+def test_a_set_that_was_not_finished_is_none(drawn, tmp_path):
+    def interrupted():
+        with DatasetWriter(tmp_path) as writer:
+            writer.add(drawn)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(InputError, match="is not a training set"):
+        Dataset.load(tmp_path)
+    assert len(Dataset.load(written(tmp_path, drawn))) == 120
+
+
+def test_pieces_must_fit(drawn, tmp_path):
+    small = Dataset(drawn.cube[..., 1:-1, 1:-1], drawn.sigma, drawn.columns, {})
+    with pytest.raises(InputError, match=r"stamps of 31 px and columns .* does not fit a set with 33 px"):
+        written(tmp_path / "a", drawn, small)
+    with pytest.raises(InputError, match="no stamps at all"):
+        written(tmp_path / "b", drawn.select(np.arange(0)))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        written(tmp_path / "file" / "set", drawn)
+    with pytest.raises(OutputError, match="inside a block"):
+        DatasetWriter(tmp_path / "c")._write_header()
 
 
 def test_the_hash_follows_the_contents(drawn):
@@ -65,16 +112,6 @@ def test_what_is_not_a_set_is_refused(drawn, tmp_path):
         Dataset(drawn.cube, drawn.sigma[:3], drawn.columns, {})
     with pytest.raises(InputError, match=r"\['label'\] are missing"):
         Dataset(drawn.cube, drawn.sigma, {k: v for k, v in drawn.columns.items() if k != "label"}, {})
-
-
-def test_sets_are_joined(drawn):
-    joined = concatenate([drawn.select(np.arange(10)), drawn.select(np.arange(0)), drawn.select(np.arange(10, 120))])
-    assert joined.content_hash() == drawn.content_hash()
-    small = Dataset(drawn.cube[..., 1:-1, 1:-1], drawn.sigma, drawn.columns, {})
-    with pytest.raises(InputError, match=r"\[31, 33\] px cannot be joined"):
-        concatenate([drawn, small])
-    with pytest.raises(InputError, match="no stamps at all"):
-        concatenate([])
 
 
 def test_the_eight_symmetries_are_all_different_and_keep_the_centre(rng):

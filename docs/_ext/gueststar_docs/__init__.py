@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gueststar_docs.commands import command_pages
 from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page
 from gueststar_docs.model_card import model_card_page
+from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.tables import column_page, error_page, mask_page
 
 if TYPE_CHECKING:
@@ -49,4 +50,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", _write_pages)  # before the list of sources is made
     app.connect("autodoc-process-docstring", describe_options, priority=900)  # after numpydoc
+    app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,7 +6,9 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gueststar_docs.rst import escape, heading
 
@@ -41,6 +43,12 @@ class Command:
         return [p for p in self.click.params if p.param_type_name == "argument"]
 
     @property
+    def types(self) -> dict[str, Any]:
+        """Type of each parameter, by name, as the command's function declares it."""
+        callback = self.click.callback
+        return get_type_hints(inspect.unwrap(callback)) if callback is not None else {}
+
+    @property
     def help(self) -> str:
         """Help text as written."""
         return inspect.cleandoc(self.click.help or "")
@@ -71,63 +79,82 @@ def command_pages() -> dict[str, str]:
     lines += [f"   {page[:-4]}" for page in pages]
     if found[0].options:
         lines += ["", heading("Options of every call", "-"), ".. program:: gueststar\n"]
-        lines += [_option(option) for option in found[0].options]
+        lines += [_option(option, found[0].types) for option in found[0].options]
     return {"commands.rst": "\n".join(lines) + "\n", **pages}
 
 
 def _page(command: Command) -> str:
-    lines = [heading(command.name), _help_text(command), "\n.. rubric:: Usage\n", ".. code-block:: console\n"]
+    lines = [heading(command.name), _help_text(command), ".. rubric:: Usage\n", ".. code-block:: console\n"]
     lines.append(f"   $ {_usage(command)}\n")
     lines.append(f".. program:: {command.name}\n")
     for title, params in (("Arguments", command.arguments), ("Options", command.options)):
         if params:
-            lines += [f".. rubric:: {title}\n", *(_option(param) for param in params)]
+            lines += [f".. rubric:: {title}\n", *(_option(param, command.types) for param in params)]
     return "\n".join(lines)
 
 
 def _usage(command: Command) -> str:
     words = [command.name]
-    words += [_metavar(argument) if argument.required else f"[{_metavar(argument)}]" for argument in command.arguments]
-    words += [f"{option.opts[0]} {_metavar(option)}" for option in command.options if option.required]
+    for argument in command.arguments:
+        word = _metavar(argument, command.types.get(argument.name))
+        words.append(word if argument.required else f"[{word}]")
+    for option in command.options:
+        if option.required:
+            words.append(f"{option.opts[0]} {_metavar(option, command.types.get(option.name))}")
     return " ".join([*words, "[OPTIONS]"] if command.options else words)
 
 
-def _option(param: Any) -> str:
+def _option(param: Any, types: dict[str, Any]) -> str:
+    kind = types.get(param.name)
+    is_flag = bool(getattr(param, "is_flag", False))
     flags = [*param.opts, *param.secondary_opts]
     if param.param_type_name == "argument":
-        flags = [_metavar(param)]
-    elif not getattr(param, "is_flag", False):
-        flags = [f"{flag} {_metavar(param)}" for flag in flags]
-    text = escape(" ".join((getattr(param, "help", None) or "").split()))
-    facts = []
-    if valid := _valid(param):
-        facts.append(valid)
+        flags = [_metavar(param, kind)]
+    elif not is_flag:
+        flags = [f"{flag} {_metavar(param, kind)}" for flag in flags]
+    facts = [_valid(param, kind)]
     default = param.default() if callable(param.default) else param.default
-    if default is not None and default not in ((), [], "") and not (getattr(param, "is_flag", False) and not default):
+    if default not in (None, (), [], "") and not (is_flag and not default):
         facts.append(f"Default: ``{getattr(default, 'value', default)}``.")
     if param.param_type_name == "option" and param.required:
         facts.append("Required.")
     if getattr(param, "multiple", False):
         facts.append("May be given more than once.")
-    body = "\n\n".join(part for part in (text, " ".join(facts)) if part)
+    text = escape(" ".join((getattr(param, "help", None) or "").split()))
+    body = "\n\n".join(part for part in (text, " ".join(fact for fact in facts if fact)) if part)
     body = "\n".join(f"   {line}".rstrip() for line in body.splitlines())
     return f".. option:: {', '.join(flags)}\n\n{body}\n"
 
 
-def _metavar(param: Any) -> str:
+def _metavar(param: Any, kind: Any) -> str:
+    if param.metavar:
+        return str(param.metavar).strip("<>[]").upper()
     if param.param_type_name == "argument":
-        name = str(param.metavar or param.name).strip("[]").upper()
-        return f"{name}..." if param.nargs == -1 and not name.endswith("...") else name
-    kind = str(getattr(param.type, "name", "value"))
-    kind = {"choice": "name", "integer range": "integer", "float range": "number", "float": "number"}.get(kind, kind)
-    return str(param.metavar or kind).strip("<>[]").upper()
+        name = param.name.upper()
+        return f"{name}..." if param.nargs == -1 else name
+    simple = [part for part in _flat(kind) if part is not type(None)]
+    names = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+    return names.get(simple[0], "NAME") if simple else "VALUE"
 
 
-def _valid(param: Any) -> str:
-    choices = getattr(param.type, "choices", None)
+def _flat(kind: Any) -> list[Any]:
+    """Members of a union or of a list, or the type itself."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal or not inner:
+        return [] if kind is None else [kind]
+    return [member for part in inner for member in _flat(part)]
+
+
+def _valid(param: Any, kind: Any) -> str:
+    choices: list[Any] = []
+    for part in _flat(kind):
+        if get_origin(part) is Literal:
+            choices += get_args(part)
+        elif isinstance(part, type) and issubclass(part, Enum):
+            choices += [member.value for member in part]
     if choices:
-        return "One of " + ", ".join(f"``{getattr(choice, 'value', choice)}``" for choice in choices) + "."
-    low, high = getattr(param.type, "min", None), getattr(param.type, "max", None)
+        return "One of " + ", ".join(f"``{choice}``" for choice in choices) + "."
+    low, high = getattr(param, "min", None), getattr(param, "max", None)
     if low is None and high is None:
         return ""
     if low is None:

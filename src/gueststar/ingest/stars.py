@@ -28,7 +28,7 @@ class FindStars(Options):
         noise = np.sqrt(variance)
         sep.set_extract_pixstack(max(1_000_000, data.size))
         found = sep.extract(
-            data, self.threshold_sigma, err=noise, minarea=self.minimum_area_px, deblend_cont=0.005, clean=True
+            data, self.threshold_sigma, err=noise, minarea=self.minimum_area_px, deblend_nthresh=16, deblend_cont=0.005
         )
         found = found[np.argsort(-found["flux"], kind="stable")][: self.n_most]
         if len(found) == 0:

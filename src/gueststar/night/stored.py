@@ -45,7 +45,7 @@ def write_image(path: Path, image: Image, *, key: str = "") -> None:
         When it cannot be written.
     """
     header = fits.Header()
-    header[_IMAGE_MARK] = (1, "gueststar image: DATA, VARIANCE, MASK, PSF, STARS")
+    header[_IMAGE_MARK] = (1, "gueststar image")
     header["GUESTVER"] = (__version__, "software version")
     header["GSKEY"] = (key, "what it was made from")
     numbers = {name: _json_number(getattr(image, name)) for name in _NUMBERS}

@@ -7,13 +7,15 @@ A folder holds
 - ``sigma.npy`` (n, 3) float32: that noise, e-;
 - ``rows.parquet``: one row for each stamp, the columns of `Candidates` and those of `ROW_COLUMNS`;
 - ``dataset.json``: how it was made, with a hash of its contents.
+
+`gueststar.realbogus.writer.DatasetWriter` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.errors import InputError, OutputError
+from gueststar.errors import InputError
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.types import Candidates, Stamps
 
-__all__ = ["ROW_COLUMNS", "Dataset", "concatenate", "symmetry"]
+__all__ = ["ROW_COLUMNS", "Dataset", "symmetry"]
 
 #: Columns that every row has beside the measured ones, with their meaning.
 ROW_COLUMNS: Mapping[str, str] = {
@@ -35,6 +37,7 @@ ROW_COLUMNS: Mapping[str, str] = {
     "tile": "part of the sky; the same stars carry the same name",
     "night": "night or epoch of the science image",
     "reference": "the reference image",
+    "chain": "settings of the chain: 'default', or what was changed to have more artifacts",
     "source": "where the frames come from: 'simulated' or the name of a real field",
 }
 _LARGEST = 6.0e4  # below the largest float16, in units of sigma
@@ -132,34 +135,6 @@ class Dataset:
             digest.update("\0".join(values.astype(str)).encode() if values.dtype.kind in "UO" else values.tobytes())
         return digest.hexdigest()
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the folder; an existing set in it is an error.
-
-        Raises
-        ------
-        OutputError
-            When `folder` holds a data set already or cannot be written.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = Path(folder)
-        if (path / "dataset.json").exists():
-            raise OutputError(
-                f"{path} holds a training set already; remove it or choose another folder", path=str(path)
-            )
-        facts = {**self.facts, "n": len(self), "hash": self.content_hash()}
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            np.save(path / "cube.npy", self.cube)
-            np.save(path / "sigma.npy", self.sigma)
-            table = pa.table({name: pa.array(_native(values)) for name, values in self.columns.items()})
-            pq.write_table(table, path / "rows.parquet")
-            (path / "dataset.json").write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"the training set cannot be written to {path}: {error}", path=str(path)) from error
-        return path
-
     @classmethod
     def load(cls, folder: str | Path, *, memory_map: bool = True) -> Dataset:
         """Read a folder; the stamps stay on disk unless `memory_map` is False.
@@ -186,27 +161,6 @@ class Dataset:
         return cls(cube, sigma, columns, facts)
 
 
-def concatenate(parts: Iterable[Dataset], *, facts: Mapping[str, Any] | None = None) -> Dataset:
-    """One set from several with the same columns and stamp size; empty ones are left out.
-
-    Raises
-    ------
-    InputError
-        When nothing is left or stamps differ in size.
-    """
-    kept = [part for part in parts if len(part)]
-    if not kept:
-        raise InputError("no stamps at all: no candidate was found in any pair; lower the detection threshold")
-    sizes = {part.cube.shape[-1] for part in kept}
-    if len(sizes) > 1:
-        raise InputError(f"training sets with stamps of {sorted(sizes)} px cannot be joined; make them with one size")
-    names = set.intersection(*(set(part.columns) for part in kept))
-    columns = {name: np.concatenate([part.columns[name] for part in kept]) for name in sorted(names)}
-    cube = np.concatenate([part.cube for part in kept])
-    sigma = np.concatenate([part.sigma for part in kept])
-    return Dataset(cube, sigma, columns, dict(facts or {}))
-
-
 def symmetry(cube: NDArray[Any], which: NDArray[np.integer[Any]]) -> NDArray[Any]:
     """Turn and mirror each stamp by one of the eight symmetries of the square.
 
@@ -229,11 +183,3 @@ def symmetry(cube: NDArray[Any], which: NDArray[np.integer[Any]]) -> NDArray[Any
         turned = turned[..., ::-1, :] if code & 2 else turned
         out[rows] = turned.swapaxes(-1, -2) if code & 4 else turned
     return out
-
-
-def _native(values: NDArray[Any]) -> NDArray[Any]:
-    """Contiguous, native byte order: what Arrow takes."""
-    array = np.ascontiguousarray(values)
-    if array.dtype.kind in "UO":
-        return array.astype(object)
-    return array.astype(array.dtype.newbyteorder("="))

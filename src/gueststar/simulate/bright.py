@@ -79,9 +79,10 @@ def ghost_pixels(dx: F4, dy: F4, *, radius: float, hole: float) -> F4:
     """Out-of-focus reflection of total flux 1: a disc with the shadow of the camera in it and soft rims."""
     r = np.sqrt(dx * dx + dy * dy)
     soft = np.float32(max(2.0, 0.03 * radius))
-    disc: F4 = 1.0 / (1.0 + np.exp(np.clip((r - radius) / soft, -30, 30)))
-    disc -= 1.0 / (1.0 + np.exp(np.clip((r - hole * radius) / soft, -30, 30)))
-    return disc / np.float32(np.pi * radius**2 * (1.0 - hole**2))
+    disc = 1.0 / (1.0 + np.exp(np.clip((r - radius) / soft, -30, 30)))
+    shadow = 1.0 / (1.0 + np.exp(np.clip((r - hole * radius) / soft, -30, 30)))
+    values: F4 = (disc - shadow) / np.float32(np.pi * radius**2 * (1.0 - hole**2))
+    return values
 
 
 def paint_bright(
@@ -145,7 +146,7 @@ def _around(dx: F4, dy: F4, *, radius: int, x: float, y: float, psf: PsfField, h
     if radius > psf.half:
         fwhm, e1, e2 = (float(a[0]) for a in psf.at(x, y))
         wings = moffat_pixels(dx, dy, fwhm=fwhm, beta=psf.beta, e1=e1, e2=e2, integrate=False)
-        stamp = (np.abs(dx + (x - np.round(x))) <= psf.half) & (np.abs(dy + (y - np.round(y))) <= psf.half)
+        stamp = (np.abs(dx + (x - np.round(x))) < psf.half + 0.5) & (np.abs(dy + (y - np.round(y))) < psf.half + 0.5)
         light += np.where(stamp, np.float32(0.0), wings)
     return light
 

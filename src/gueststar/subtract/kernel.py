@@ -196,8 +196,11 @@ class Kernel(Options):
         model = convolve(sharp.data, kernels, tiling)
         data = target.data - model - _polynomial_plane(solution, target.data)
         variance = target.variance + convolve(sharp.variance, kernels**2, tiling)
-        # Flags spread as far as the kernel carries most of its weight.
-        spread = grow_mask(sharp.mask, int(np.ceil(0.25 * (solution.planes.shape[-1] - 1))))
+        # A saturated core lacks flux without limit, which the kernel spreads as far as it reaches; other flagged
+        # pixels were filled from their neighbours and matter only where the kernel carries most of its weight.
+        radius = int(solution.planes.shape[-1] // 2)
+        clipped = sharp.mask & int(Mask.SATURATED)
+        spread = grow_mask(sharp.mask & ~int(Mask.SATURATED), -(-radius // 2)) | grow_mask(clipped, radius)
         masks = (spread, target.mask) if swapped else (target.mask, spread)
         mask = difference_mask(*masks)
         variance = variance.clamp(min=1e-6)

@@ -1,0 +1,100 @@
+"""Which candidates are real: detections matched with what is known to have changed.
+
+- A candidate near a change of its own sign, with a flux that fits, is real (1): artificial reals, transients, moving
+  objects and variable stars alike, because a network that is taught that variables are artifacts loses them.
+- Further candidates around a change, of either sign, are neither (-1): wings, deblended pieces, and the change itself
+  where a failed subtraction has taken over its flux.
+- A candidate on a variable star whose change is too small to be seen is neither (-1).
+- Everything else is an artifact (0); cosmic rays are named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table, vstack
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from gueststar.types import Candidates
+
+__all__ = ["Labels", "changes_table", "label_candidates"]
+
+_SAME_PX, _SAME_FWHM = 1.5, 0.5  # a match lies within the larger of the two
+_AROUND_FWHM = 2.5  # within this a visible change spoils other candidates
+_VISIBLE_SNR = 3.0  # changes below this are not seen
+_FLUX_FACTOR = 3.0  # a match has its flux right to this factor
+_RAY_PX = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Label (1, 0, -1; int8), kind and signal to noise that was put in (NaN without) of each candidate, shape (n,)."""
+
+    label: NDArray[np.int8]
+    kind: NDArray[np.str_]
+    true_snr: NDArray[np.float32]
+
+
+def changes_table(*tables: Table) -> Table:
+    """One table of changes: x, y (px on the science frame), change_e (signed, e-) and kind; no rows without tables."""
+    names = ("x", "y", "change_e", "kind")
+    kept = [Table({name: np.asarray(table[name]) for name in names}) for table in tables if len(table)]
+    if kept:
+        return vstack(kept, metadata_conflicts="silent")
+    return Table({"x": np.empty(0), "y": np.empty(0), "change_e": np.empty(0), "kind": np.empty(0, "U12")})
+
+
+def label_candidates(candidates: Candidates, changes: Table, *, fwhm: float) -> Labels:
+    """Match candidates with what changed.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        n rows.
+    changes : Table
+        From `changes_table`: everything known to have changed, and all cosmic rays (kind 'cosmic_ray').
+    fwhm : float
+        Of the difference image, px.
+
+    Returns
+    -------
+    Labels
+    """
+    n = len(candidates)
+    out = Labels(np.zeros(n, np.int8), np.full(n, "artifact", "U16"), np.full(n, np.nan, np.float32))
+    if n == 0 or len(changes) == 0:
+        return out
+    is_ray = np.asarray(changes["kind"]) == "cosmic_ray"
+    places = np.stack([candidates["x"], candidates["y"]], axis=1).astype(np.float64)
+    _name_rays(out, places, changes[is_ray])
+    if not is_ray.all():
+        _match(out, candidates, places, changes[~is_ray], fwhm)
+    return out
+
+
+def _name_rays(out: Labels, places: NDArray[np.float64], rays: Table) -> None:
+    if len(rays):
+        distance, _ = cKDTree(np.stack([rays["x"], rays["y"]], axis=1)).query(places)
+        out.kind[distance < _RAY_PX] = "cosmic_ray"
+
+
+def _match(out: Labels, candidates: Candidates, places: NDArray[np.float64], changes: Table, fwhm: float) -> None:
+    positions = np.stack([changes["x"], changes["y"]], axis=1).astype(np.float64)
+    change, kind = np.asarray(changes["change_e"], np.float64), np.asarray(changes["kind"]).astype(str)
+    flux = np.asarray(candidates["flux"], np.float64)
+    error = np.maximum(np.asarray(candidates["flux_err"], np.float64), 1e-12)
+    same, around = max(_SAME_PX, _SAME_FWHM * fwhm), _AROUND_FWHM * fwhm
+    best: dict[int, tuple[float, int]] = {}
+    for i, near in enumerate(cKDTree(positions).query_ball_point(places, around)):
+        for j in near:
+            distance = float(np.hypot(*(places[i] - positions[j])))
+            visible = abs(change[j]) >= _VISIBLE_SNR * error[i]
+            if visible or (distance < same and kind[j] == "variable"):
+                out.label[i], out.kind[i] = -1, "near_real" if visible else "variable"
+            fits = 1.0 / _FLUX_FACTOR < flux[i] / (change[j] or np.inf) < _FLUX_FACTOR
+            if visible and fits and distance < same and distance < best.get(j, (np.inf, -1))[0]:
+                best[j] = (distance, i)
+    for j, (_, i) in best.items():
+        out.label[i], out.kind[i], out.true_snr[i] = 1, kind[j], abs(change[j]) / error[i]
