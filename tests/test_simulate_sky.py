@@ -97,8 +97,8 @@ def test_supernovae_lie_on_their_hosts_by_the_offset_law():
     distance = np.hypot(x - hx, y - hy)
     r25 = 2 * np.asarray(hosts["re_arcsec"]) / 1.189
     assert (distance <= supernovae["host_offset_r25"] * r25 + 1e-3).all()
-    # About a quarter lie within two pixels of the nucleus.
-    assert 0.1 < (distance < 1.9).mean() < 0.5
+    # A quarter or more lie within two pixels of the nucleus.
+    assert 0.15 < (distance < 1.9).mean() < 0.55
 
 
 def test_galaxy_sizes_follow_their_magnitudes():

@@ -104,9 +104,7 @@ class DatasetWriter:
     @property
     def _file(self) -> IO[bytes]:
         if self._pixels is None:
-            raise OutputError(
-                "a training set is written inside a block: with DatasetWriter(folder) as writer"
-            )
+            raise OutputError("a training set is written inside a block: with DatasetWriter(folder) as writer")
         return self._pixels
 
     def _write_header(self) -> None:

@@ -81,7 +81,7 @@ def ghost_pixels(dx: F4, dy: F4, *, radius: float, hole: float) -> F4:
     soft = np.float32(max(2.0, 0.03 * radius))
     disc = 1.0 / (1.0 + np.exp(np.clip((r - radius) / soft, -30, 30)))
     shadow = 1.0 / (1.0 + np.exp(np.clip((r - hole * radius) / soft, -30, 30)))
-    values: F4 = (disc - shadow) / np.float32(np.pi * radius**2 * (1.0 - hole**2))
+    values: F4 = ((disc - shadow) / (np.pi * radius**2 * (1.0 - hole**2))).astype(np.float32)
     return values
 
 

@@ -32,6 +32,7 @@ _SLOPE_18 = (0.33, 0.20)
 _R25_MAG = np.array([13.5, 14.5, 15.5, 16.5, 17.5, 18.5])
 _R25_ARCSEC = np.array([39.5, 27.4, 18.5, 13.1, 9.3, 7.4])
 _B_MINUS_R = 0.8
+_HOST_MAG = 18.0
 # Offset of supernovae from their hosts in units of R25 (1,253 supernovae of the ZTF Bright Transient Survey).
 _OFFSET_SHARE = np.array([0.0, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 1.0])
 _OFFSET_R25 = np.array([0.0, 0.07, 0.18, 0.38, 0.67, 1.05, 1.55, 2.5])
@@ -187,11 +188,14 @@ def _transients(
     """Supernovae on hosts, hostless transients and asteroids."""
     chips = shape[0] * shape[1] / CHIP_PIXELS
     start = tonight_mjd - 0.5
-    hosts = np.flatnonzero(np.asarray(galaxies["mag"]) < min(19.5, survey.galaxy_mag[1]))
+    # Supernovae follow the light of nearby galaxies; where there is none this bright, of any galaxy.
+    mags = np.asarray(galaxies["mag"])
+    hosts = np.flatnonzero(mags < max(_HOST_MAG, mags.min(initial=np.inf) + 0.01))
+    weights = 10.0 ** (-0.4 * mags[hosts])
     counts = [int(rng.poisson(rate * chips)) for rate in
               (survey.supernovae_per_chip, survey.hostless_per_chip, survey.asteroids_per_chip)]  # fmt: skip
     on_host, hostless, moving = counts if hosts.size else (0, counts[0] + counts[1], counts[2])
-    host = galaxies[rng.choice(hosts, on_host)] if on_host else galaxies[:0]
+    host = galaxies[rng.choice(hosts, on_host, p=weights / weights.sum())] if on_host else galaxies[:0]
     offset, around = draw_host_offsets(on_host, rng), rng.uniform(0.0, 2.0 * np.pi, on_host)
     # Offsets are measured along the galaxy's own ellipse, so that an edge-on disc has its supernovae in the disc.
     r25 = 2.0 * np.asarray(host["re_arcsec"]) / survey.pixel_scale_arcsec

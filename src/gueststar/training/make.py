@@ -1,0 +1,203 @@
+"""Training sets from simulated and real frames, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from astropy.table import Table
+
+from gueststar import __version__
+from gueststar.errors import GueststarError, InputError
+from gueststar.ingest.prepare import measure_image
+from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.labels import changes_table
+from gueststar.realbogus.train import Progress
+from gueststar.realbogus.writer import DatasetWriter
+from gueststar.simulate.night import simulate_pair
+from gueststar.training.chains import Chain, vary_faults, worse_chain
+from gueststar.training.passes import Origin, TrainingSet, labelled_pass
+from gueststar.types import Image
+
+__all__ = ["RealPair", "make_training_set", "real_pairs", "simulated_rows"]
+
+_SIMULATED, _REAL = 1, 2  # first number of the key of each kind of random numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealPair:
+    """Two real frames of one field and the number of the pass over them."""
+
+    field: str
+    science: Image
+    reference: Image
+    number: int
+
+
+def simulated_rows(options: TrainingSet, number: int) -> tuple[list[Dataset], list[str]]:
+    """Simulate pair `number` and run all passes over it.
+
+    Returns
+    -------
+    list of Dataset
+        One for each pass that worked.
+    list of str
+        Why the others did not.
+    """
+    rng = np.random.default_rng((options.seed, _SIMULATED, number))
+    survey = vary_faults(options.survey, options.fault_factor, rng)
+    pair = simulate_pair(survey, seed=int(rng.integers(2**63)), shape=options.shape)
+    name = f"simulated-{options.seed}-{number}"
+    origin = Origin(tile=name, night=name, reference=name, source="simulated")
+    chains = [Chain(), *(worse_chain(rng) for _ in range(options.worse_passes))]
+    try:
+        science, reference = pair.science.image(), pair.reference.image()
+    except GueststarError as error:
+        return [], [f"{type(error).__name__}: {error}"]
+    return _passes(options, science, reference, changes_table(pair.truth), chains, origin, rng)
+
+
+def real_pairs(
+    images: Mapping[str, Sequence[Image]],
+    options: TrainingSet,
+    *,
+    partners: Mapping[str, Sequence[Image]] | None = None,
+) -> list[RealPair]:
+    """Ordered pairs among the frames of each field, `options.real_passes` for each; used again when they run out.
+
+    Parameters
+    ----------
+    images : mapping of str to sequence of Image
+        Frames of each field.
+    options : TrainingSet
+    partners : mapping, optional
+        Frames that may serve as references beside those of `images`, such as the training frames for held-out ones.
+
+    Raises
+    ------
+    InputError
+        When a field has a single frame and no partner.
+    """
+    found = []
+    for place, (field, frames) in enumerate(sorted(images.items())):
+        rng = np.random.default_rng((options.seed, _REAL, place))
+        measured = [measure_image(frame) for frame in frames]
+        others = measured + [measure_image(frame) for frame in (partners or {}).get(field, ())]
+        pairs = [(a, b) for a in measured for b in others if a is not b]
+        if not pairs:
+            raise InputError(
+                f"field {field!r} has {len(frames)} frame(s); two are needed to make a difference: add another frame",
+                field=field,
+            )
+        order = np.concatenate([rng.permutation(len(pairs)) for _ in range(-(-options.real_passes // len(pairs)))])
+        for number, index in enumerate(order[: options.real_passes]):
+            found.append(RealPair(field, *pairs[int(index)], number))
+    return found
+
+
+def make_training_set(
+    options: TrainingSet,
+    folder: str | Path,
+    *,
+    real: Sequence[RealPair] = (),
+    progress: Progress | None = None,
+) -> Dataset:
+    """Make a training set and write it.
+
+    Parameters
+    ----------
+    options : TrainingSet
+    folder : path
+        New folder of the set.
+    real : sequence of RealPair
+        From `real_pairs`.
+    progress : callable, optional
+        Called with ('pairs', pairs done, pairs in all).
+
+    Returns
+    -------
+    Dataset
+        Memory-mapped from `folder`.
+
+    Raises
+    ------
+    InputError
+        When not a single candidate was found.
+    OutputError
+        When the folder holds a set already or cannot be written.
+    """
+    total = options.n_pairs + len(real)
+    failures: list[str] = []
+    with DatasetWriter(folder) as writer:
+        for done, (pieces, wrong) in enumerate(_results(options, real), start=1):
+            for piece in pieces:
+                writer.add(piece)
+            failures += wrong
+            if progress is not None:
+                progress("pairs", done, total)
+        writer.facts = _facts(options, real, failures)
+    return Dataset.load(folder)
+
+
+def _results(options: TrainingSet, real: Sequence[RealPair]) -> Iterator[tuple[list[Dataset], list[str]]]:
+    """Results in order, from this process or from a pool of fresh ones (a forked torch may hang)."""
+    simulated, observed = partial(simulated_rows, options), partial(_real_rows, options)
+    if options.workers == 1:
+        yield from map(simulated, range(options.n_pairs))
+        yield from map(observed, real)
+        return
+    with ProcessPoolExecutor(
+        max_workers=options.workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(simulated, range(options.n_pairs), chunksize=2)
+        yield from pool.map(observed, real)
+
+
+def _real_rows(options: TrainingSet, pair: RealPair) -> tuple[list[Dataset], list[str]]:
+    """One pass over a real pair; every third with a chain worse than the default."""
+    rng = np.random.default_rng((options.seed, _REAL, *pair.field.encode(), pair.number))
+    chain = worse_chain(rng) if pair.number % 3 == 2 and options.worse_passes else Chain()
+    mjd = pair.science.mjd_mid
+    origin = Origin(
+        tile=pair.field,
+        night=f"{pair.field} {mjd:.0f}" if np.isfinite(mjd) else pair.field,
+        reference=pair.reference.image_id,
+        source=pair.field,
+    )
+    return _passes(options, pair.science, pair.reference, changes_table(), [chain], origin, rng)
+
+
+def _passes(
+    options: TrainingSet,
+    science: Image,
+    reference: Image,
+    truth: Table,
+    chains: Sequence[Chain],
+    origin: Origin,
+    rng: np.random.Generator,
+) -> tuple[list[Dataset], list[str]]:
+    made, failures = [], []
+    for chain in chains:
+        try:
+            made.append(labelled_pass(options, science, reference, truth, chain=chain, origin=origin, rng=rng))
+        except GueststarError as error:
+            failures.append(f"{type(error).__name__} with {chain.name}: {error}")
+    return made, failures
+
+
+def _facts(options: TrainingSet, real: Sequence[RealPair], failures: Sequence[str]) -> dict[str, Any]:
+    fields = {field: sum(pair.field == field for pair in real) for field in sorted({pair.field for pair in real})}
+    return {
+        "options": options.model_dump(mode="json"),
+        "real_passes": fields,
+        "failed_passes": len(failures),
+        "failures": sorted({text[:200] for text in failures})[:20],
+        "code_version": __version__,
+    }
