@@ -44,13 +44,16 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml constraints.txt
 
 demo: $(VENV)/.user ## simulate a small night, process it and a real pair, say where the reports are
 	rm -rf $(DEMO)
-	gueststar simulate night $(DEMO)/night --fields 1 --chips 2 --visits 4 --seed 1
-	gueststar run $(DEMO)/night --instrument tomoe --out $(DEMO)/night_products --workers $(WORKERS)
+	gueststar simulate night $(DEMO)/night --chips 2 --visits 6 --seed 1 --workers $(WORKERS)
+	gueststar run $(DEMO)/night --instrument tomoe --out $(DEMO)/night_products --inject 100 --workers $(WORKERS)
 	gueststar run $(TOROS) --instrument $(TOROS)/instrument.toml --out $(DEMO)/toros_products --workers 1
+	gueststar pair $(TOROS)/aligned_eso085-030-005.fits.fz $(TOROS)/aligned_eso085-030-004.fits.fz \
+	    --instrument $(TOROS)/instrument.toml --out $(DEMO)/toros_pair
 	@echo
 	@echo "Reports, to open in a browser:"
 	@echo "  $(CURDIR)/$(DEMO)/night_products/report.html   a simulated night"
 	@echo "  $(CURDIR)/$(DEMO)/toros_products/report.html   a real pair"
+	@echo "  $(CURDIR)/$(DEMO)/toros_pair/pair.png           the same, as one picture"
 
 test: $(VENV)/.dev ## run the tests on two cores
 	python -m pytest -n $(WORKERS)

@@ -30,8 +30,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!gueststar\.).*")]
 
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
-autodoc_typehints = "signature"
-autodoc_typehints_format = "short"
+autodoc_typehints = "none"  # the docstrings give type, shape and unit
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -47,6 +46,7 @@ html_title = f"gueststar {version}"
 html_static_path = ["_static"]
 html_css_files = ["gueststar.css"]
 html_show_sphinx = False
+html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f4e79", "color-brand-content": "#1f5f99"},
     "dark_css_variables": {"color-brand-primary": "#8fc1ec", "color-brand-content": "#8fc1ec"},

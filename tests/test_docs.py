@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def python_blocks(path: Path) -> list[str]:
 
 def shell_lines(path: Path) -> Iterator[str]:
     """Command lines of a page: prompted ones, and the indented ones of the README."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
         found = re.match(r"\s+(?:\$ )?((?:gueststar [a-z-]|make )[^#]*)", line)
         if found:
             yield found[1].strip()
@@ -134,6 +135,33 @@ def test_python_that_reads_products_runs(toros: Path, tmp_path: Path, monkeypatc
         assert blocks
         for block in blocks:
             exec(compile(block, f"{page}.rst", "exec"), {})
+
+
+def test_python_of_the_tutorial_runs_on_a_small_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gueststar.config import load_config
+    from gueststar.night.run import run_night
+    from gueststar.simulate.night import write_night
+
+    monkeypatch.chdir(tmp_path)
+    survey = Survey(supernovae_per_chip=60.0, galactic_latitude_deg=(20.0, 40.0))
+    write_night("demo/night", survey, visits=4, seed=1, shape=(400, 500))
+    config = load_config(None, ["instrument=tomoe", "night.workers=1", "night.pictures=false"])
+    assert run_night("demo/night", "demo/night_products", config).totals["ok"] >= 1
+    scope: dict[str, Any] = {}
+    for block in python_blocks(ROOT / "docs" / "tutorial.rst"):
+        exec(compile(block, "tutorial.rst", "exec"), scope)
+    printed = capsys.readouterr().out
+    assert re.search(r"\d+ rows, [1-9]\d* supernovae", printed)
+    assert "supernova\n" in printed
+
+
+def test_example_finds_the_supernovae(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "examples" / "arrays.py"), run_name="__main__")
+    found, there = re.search(r"(\d+) of (\d+) supernovae", capsys.readouterr().out).groups()
+    assert int(there) >= 3
+    assert found == there
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -231,7 +259,8 @@ def test_tutorial_runs_what_the_demo_runs() -> None:
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", "demo"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    ran = {" ".join(shlex.split(line)) for line in recipe.splitlines() if line.startswith("gueststar ")}
+    lines = recipe.replace("\\\n", " ").splitlines()
+    ran = {" ".join(shlex.split(line)) for line in lines if line.startswith("gueststar ")}
     told = {" ".join(shlex.split(line)) for line in shell_lines(ROOT / "docs" / "tutorial.rst")}
     told = {line for line in told if line.startswith("gueststar ")}
     assert ran

@@ -13,7 +13,7 @@ from gueststar.errors import ModelError, OutputError
 from gueststar.realbogus.card import Card, find_model, read_model, weights_hash, write_model
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import RealBogusNet
-from gueststar.realbogus.package import judge, package_model, score_dataset
+from gueststar.realbogus.package import describe_model, judge, score_dataset
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.realbogus.score import RealBogus, load_model, score_stamps
 from gueststar.realbogus.split import split_groups
@@ -39,10 +39,11 @@ def trained(drawn, split):
 @pytest.fixture(scope="module")
 def folder(drawn, split, trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "small"
-    package_model(
-        path, trained, drawn, split, options=Train(epochs=2, batch_size=30), name="small", version="1",
-        metrics={"auc": float("nan")}, caveats=("drawn stamps only",),
+    card, weights = describe_model(
+        trained, drawn, split, options=Train(epochs=2, batch_size=30), name="small", version="1",
+        caveats=("drawn stamps only",),
     )  # fmt: skip
+    write_model(path, card.model_copy(update={"metrics": {"auc": float("nan")}}), weights)
     return path
 
 

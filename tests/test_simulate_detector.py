@@ -55,6 +55,8 @@ def test_vignetting_keeps_the_level_and_raises_the_noise():
     edge = simulate_pair(survey, seed=1, shape=SHAPE, chip="Q1-44").science
     assert edge.data.mean() == pytest.approx(centre.data.mean(), rel=2e-3)
     assert 1.2 < edge.data.std() / centre.data.std() < 1.6
+    for frame in (centre, edge):
+        assert frame.data.std() * frame.gain_e_adu == pytest.approx(frame.facts["sky_noise_e"], rel=0.02)
 
 
 def test_sky_gradient_runs_from_edge_to_edge():

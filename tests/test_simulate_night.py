@@ -59,7 +59,7 @@ def test_a_deep_reference_is_a_longer_stack():
 
 
 def test_stars_are_where_and_as_bright_as_the_truth_says():
-    survey = QUIET.model_copy(update={"star_density": 0.4, "galaxy_density": 0.0, "moffat_beta": (3.5, 4.0)})
+    survey = QUIET.model_copy(update={"star_mag": (13.0, 17.0), "galaxy_density": 0.0, "moffat_beta": (3.5, 4.0)})
     pair = simulate_pair(survey, seed=21, shape=(700, 800))
     electrons = pair.science.data.astype(float) * 0.23
     truth = pair.truth
@@ -232,3 +232,10 @@ def test_senseless_nights_name_the_key(tmp_path, options, key):
         write_night(tmp_path / "night", **options)
     assert error.value.facts["key"] == key
     assert not (tmp_path / "night").exists()
+
+
+def test_senseless_pairs_name_the_key():
+    with pytest.raises(ConfigError, match="seed = -1"):
+        simulate_pair(seed=-1, shape=SHAPE)
+    with pytest.raises(ConfigError, match="shape = "):
+        simulate_pair(seed=1, shape=(20, 300))

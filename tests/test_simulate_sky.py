@@ -86,19 +86,27 @@ def test_supernovae_lie_on_their_hosts_by_the_offset_law():
     np.testing.assert_allclose(
         np.quantile(offsets, [0.1, 0.25, 0.5, 0.75, 0.9]), [0.07, 0.18, 0.38, 0.67, 1.05], rtol=0.06
     )
-    survey = Survey(supernovae_per_chip=300, star_density=0.0)
+    survey = Survey(supernovae_per_chip=150, star_density=0.0, galaxy_density=10.0)
     wcs = nominal()
     sky = make_sky(survey, wcs, SHAPE, latitude_deg=60.0, tonight_mjd=61000.0, rng=np.random.default_rng(3))
     supernovae = sky[sky["kind"] == "supernova"]
     hosts = sky[supernovae["host_id"]]
     assert set(hosts["kind"]) == {"galaxy"}
+    assert len(np.unique(supernovae["host_id"])) == len(supernovae) > 100
     x, y = world_to_pixel(wcs, supernovae["ra"], supernovae["dec"])
     hx, hy = world_to_pixel(wcs, hosts["ra"], hosts["dec"])
     distance = np.hypot(x - hx, y - hy)
     r25 = 2 * np.asarray(hosts["re_arcsec"]) / 1.189
     assert (distance <= supernovae["host_offset_r25"] * r25 + 1e-3).all()
     # A quarter or more lie within two pixels of the nucleus.
-    assert 0.15 < (distance < 1.9).mean() < 0.55
+    assert 0.15 < (distance < 1.9).mean() < 0.6
+
+
+def test_supernovae_without_a_galaxy_are_hostless():
+    survey = Survey(supernovae_per_chip=30, hostless_per_chip=0, galaxy_density=0, star_density=0, asteroids_per_chip=0)
+    sky = make_sky(survey, nominal(), SHAPE, latitude_deg=60.0, tonight_mjd=61000.0, rng=np.random.default_rng(3))
+    assert set(sky["kind"]) == {"hostless"}
+    assert len(sky) > 10
 
 
 def test_galaxy_sizes_follow_their_magnitudes():

@@ -69,7 +69,7 @@ def profile_page() -> str:
         rows.append((literal(name), escape(profile.description), str(len(profile.chips) or 1), shape, gain))
     return "\n".join(
         (
-            heading("Instrument profiles"),
+            heading("Profile fields"),
             heading("Profiles that come with gueststar", "-"),
             list_table(("Name", "Camera", "Chips", "Pixels", "Gain, e-/ADU"), rows, widths=(14, 50, 8, 16, 12)),
             heading("Fields of a profile", "-"),

@@ -11,7 +11,7 @@ from gueststar.options import Options
 from gueststar.planes import grow_mask
 from gueststar.types import Mask, Psf
 
-__all__ = ["FindCosmicRays", "fill_flagged", "flag_saturated"]
+__all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
 
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
@@ -31,6 +31,45 @@ def flag_saturated(pixels: NDArray[np.float32], level: float, *, grow_px: int = 
     cores = (tensor * (neighbours > 2.5)).to(torch.int16)
     flags |= grow_mask(cores, grow_px).numpy() * np.int16(Mask.SATURATED)
     return flags
+
+
+def flag_borders(pixels: NDArray[np.float32], *, widest: int = 64) -> NDArray[np.int16]:
+    """Flag rows and columns at the edges that were not exposed like the rest (overscan, shade, readout), `Mask.BAD`.
+
+    A border line is bad when its median differs by over one sky sigma from lines further in, or its scatter by over a
+    factor 2.5; everything outside the innermost bad line is flagged.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx)
+        Counts, finite.
+    widest : int
+        Lines looked at from each edge, at most an eighth of the frame.
+    """
+    flags = np.zeros(pixels.shape, np.int16)
+    for axis in (0, 1):
+        lines = pixels if axis == 0 else pixels.T
+        reach = min(widest, lines.shape[0] // 8)
+        for side in (lines, lines[::-1]):
+            bad = _border_width(np.ascontiguousarray(side[: 3 * reach, ::2]), reach)
+            if bad:
+                strip = slice(0, bad) if side is lines else slice(lines.shape[0] - bad, lines.shape[0])
+                (flags if axis == 0 else flags.T)[strip] = int(Mask.BAD)
+    return flags
+
+
+def _border_width(lines: NDArray[np.float32], reach: int) -> int:
+    """Number of bad lines at the start."""
+    low, middle, high = np.quantile(lines, (0.25, 0.5, 0.75), axis=1)
+    scatter = np.maximum((high - low) / 1.349, 1e-6)
+    sky_noise, width = float(np.median(scatter[reach:])), 0
+    for i in range(reach):
+        near = slice(i + 4, i + 24)
+        level_off = abs(middle[i] - np.median(middle[near])) > sky_noise
+        scatter_off = not 0.4 < scatter[i] / np.median(scatter[near]) < 2.5
+        if level_off or scatter_off:
+            width = i + 1
+    return width
 
 
 class FindCosmicRays(Options):

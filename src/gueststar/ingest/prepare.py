@@ -13,7 +13,7 @@ from pydantic import Field
 
 from gueststar.errors import InputError
 from gueststar.ingest.background import Background
-from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_saturated
+from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_saturated
 from gueststar.ingest.psf import MeasurePsf
 from gueststar.ingest.stars import FindStars
 from gueststar.options import Options
@@ -34,6 +34,7 @@ class Ingest(Options):
     psf: MeasurePsf = Field(MeasurePsf(), description="Point-spread function from stars")
     cosmic_rays: FindCosmicRays = Field(FindCosmicRays(), description="Pixels sharper than the PSF allows")
     saturation_grow_px: int = Field(2, ge=0, le=20, description="Growth of saturated cores, px")
+    flag_borders: bool = Field(True, description="Flag edge rows and columns that were not exposed like the rest")
     saturation_margin: float = Field(
         0.95, gt=0, le=1, description="Share of the saturation level above which the response is not trusted"
     )
@@ -97,6 +98,8 @@ def prepare_image(
     flags = _flags(electrons, mask, saturation_adu, gain_e_adu, options)
     lost = (flags & int(Mask.NO_DATA)) != 0
     electrons[lost] = 0.0
+    if options.flag_borders and not lost.any():
+        flags |= flag_borders(electrons)
     level, noise = options.background(electrons, flags != 0)
     signal = electrons - level
     signal[lost] = 0.0

@@ -31,6 +31,7 @@ __all__ = [
     "PRODUCT_NAMES",
     "arrow_table",
     "difference_bytes",
+    "fits_bytes",
     "read_candidates",
     "read_outcome",
     "write_outcome",
@@ -138,6 +139,14 @@ def _mask_hdu(plane: NDArray[np.int16], wcs_cards: fits.Header) -> fits.CompImag
         compression_type="RICE_1",
         tile_shape=(min(64, plane.shape[0]), plane.shape[1]),
     )
+
+
+def fits_bytes(data: NDArray[Any], header: Mapping[str, Any]) -> bytes:
+    """Make a plain FITS file of one image."""
+    cards = fits.Header({key: value for key, value in header.items() if not key.startswith("NAXIS")})
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(data, cards).writeto(buffer)
+    return buffer.getvalue()
 
 
 def arrow_table(table: Table, *, provenance: Mapping[str, Any]) -> pa.Table:

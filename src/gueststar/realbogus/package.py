@@ -1,17 +1,16 @@
-"""From a trained network to a model folder: weights, threshold, measured quality and the card that says it all."""
+"""From a trained network to a model: weights, threshold, card, and how good it is on rows it has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gueststar import __version__
-from gueststar.realbogus.card import Card, CardScalar, weights_hash, write_model
+from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
@@ -20,7 +19,7 @@ from gueststar.realbogus.score import LoadedModel, score_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Train, Trained
 
-__all__ = ["COMPLETENESS", "judge", "package_model", "score_dataset"]
+__all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset"]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
 
@@ -37,8 +36,7 @@ _MEANING = {
 }
 
 
-def package_model(
-    folder: str | Path,
+def describe_model(
     trained: Trained,
     dataset: Dataset,
     split: Split,
@@ -46,41 +44,30 @@ def package_model(
     options: Train,
     name: str,
     version: str,
-    metrics: Mapping[str, Any],
     caveats: Sequence[str] = (),
-) -> Card:
-    """Write the model folder of a trained network.
+) -> tuple[Card, bytes]:
+    """Card, still without metrics, and weights of a trained network.
 
     Parameters
     ----------
-    folder : path
-        New folder of the model.
     trained : Trained
     dataset, split
         What it was trained on; the threshold comes from the validation part.
     options : Train
         How it was trained.
     name, version : str
-    metrics : mapping
-        Measured quality, plain values.
     caveats : sequence of str
         What the model is not good for.
-
-    Raises
-    ------
-    OutputError
-        When the folder holds a model already or cannot be written.
     """
     weights = onnx_bytes(trained.network)
+    scalars = trained.network.preprocess.scalars
     card = Card(
         name=name,
         version=version,
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
         normalisation=_NORMALISATION,
-        scalars=tuple(
-            CardScalar(name=item.name, compression=item.compression) for item in trained.network.preprocess.scalars
-        ),
+        scalars=tuple(CardScalar(name=item.name, compression=item.compression) for item in scalars),
         score_meaning=_MEANING[options.balance],
         threshold=_threshold(trained, dataset, split),
         threshold_meaning=f"{100 * COMPLETENESS:g} % of the reals of the validation part score at or above it",
@@ -92,11 +79,10 @@ def package_model(
             "history": [asdict(epoch) for epoch in trained.history],
         },
         code_version=__version__,
-        metrics=dict(metrics),
+        metrics={},
         caveats=tuple(caveats),
     )
-    write_model(folder, card, weights)
-    return card
+    return card, weights
 
 
 def score_dataset(

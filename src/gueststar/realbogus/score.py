@@ -13,21 +13,21 @@ from pydantic import Field
 
 from gueststar.errors import ModelError
 from gueststar.options import Options
-from gueststar.realbogus.card import WEIGHTS_FILE, Card, find_model, read_model
+from gueststar.realbogus.card import Card, find_model, read_model
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.types import Candidates, Stamps
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["LoadedModel", "RealBogus", "load_model", "score_stamps"]
+__all__ = ["LoadedModel", "RealBogus", "load_model", "open_model", "score_stamps"]
 
 _INPUTS = ("cube", "sigma", "scalars")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A checked model, ready to score; made by `load_model`."""
+    """A checked model, ready to score; made by `load_model` or `open_model`."""
 
     card: Card
     session: InferenceSession
@@ -94,7 +94,46 @@ def load_model(model: str | Path = "shipped", *, threads: int = 1) -> LoadedMode
         When it is missing, damaged, or its weights do not take the inputs that its card promises.
     """
     card, _ = read_model(model)
-    return LoadedModel(card, _session(find_model(model) / WEIGHTS_FILE, card.weights_hash, len(card.scalars), threads))
+    return _kept(find_model(model), card.weights_hash, threads)
+
+
+@lru_cache(maxsize=8)
+def _kept(folder: Path, digest: str, threads: int) -> LoadedModel:
+    # The hash is part of the key: a model that was replaced on disk is read again.
+    return open_model(*read_model(folder), threads=threads)
+
+
+def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
+    """Make a model ready that is in memory.
+
+    Raises
+    ------
+    ModelError
+        When the weights are no network or do not take the inputs that the card promises.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
+        raise ModelError(f"model {card.name!r}: not a network that can be run: {error}", model=card.name) from error
+    found = {item.name: list(item.shape) for item in session.get_inputs()}
+    expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, len(card.scalars))}
+    fits = set(found) == set(expected) and all(
+        len(found[name]) == rank and found[name][axis] == length for name, (rank, axis, length) in expected.items()
+    )
+    if not fits:
+        raise ModelError(
+            f"model {card.name!r}: the weights take {found}; the card promises cube (n, 3, k, k), sigma (n, 3) and "
+            f"scalars (n, {len(card.scalars)})",
+            model=card.name,
+        )
+    return LoadedModel(card, session)
 
 
 def score_stamps(
@@ -162,29 +201,3 @@ def _check_shapes(cube: NDArray[Any], sigma: NDArray[Any], scalars: NDArray[Any]
             f"expected ({n}, {planes}) and ({n}, {m})",
             stamps=n,
         )
-
-
-@lru_cache(maxsize=8)
-def _session(weights: Path, digest: str, n_scalars: int, threads: int) -> InferenceSession:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
-        raise ModelError(f"{weights} is not a network that can be run: {error}", digest=digest) from error
-    found = {item.name: list(item.shape) for item in session.get_inputs()}
-    expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, n_scalars)}
-    fits = set(found) == set(expected) and all(
-        len(found[name]) == rank and found[name][axis] == length for name, (rank, axis, length) in expected.items()
-    )
-    if not fits:
-        raise ModelError(
-            f"{weights} takes {found}; the card promises cube (n, 3, k, k), sigma (n, 3) and scalars (n, {n_scalars})",
-            digest=digest,
-        )
-    return session

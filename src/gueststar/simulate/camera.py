@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,18 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from gueststar.errors import ConfigError
+
 __all__ = [
     "chip_offset_deg",
     "generator",
     "make_wcs",
+    "seed_sequence",
+    "sexagesimal",
     "smooth_modes",
     "smooth_plane",
     "smooth_values",
+    "utc_date_time",
     "vignetting_plane",
     "wcs_cards",
     "world_to_pixel",
@@ -37,7 +43,20 @@ _CLEAR_RADIUS_DEG = 2.0
 
 def generator(seed: int, *key: int) -> np.random.Generator:
     """Random numbers of one thing (a sky, a chip, an exposure) of a simulation."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    return np.random.default_rng(seed_sequence(seed, *key))
+
+
+def seed_sequence(seed: int, *key: int) -> np.random.SeedSequence:
+    """The seed behind `generator`.
+
+    Raises
+    ------
+    ConfigError
+        For a negative seed.
+    """
+    if seed < 0:
+        raise ConfigError(f"seed = {seed}: a whole number from 0 on is needed", key="seed", value=seed)
+    return np.random.SeedSequence(seed, spawn_key=key)
 
 
 def chip_offset_deg(chip: str) -> tuple[float, float]:
@@ -160,3 +179,18 @@ def smooth_values(coefficients: F8, x: F8, y: F8, shape: tuple[int, int]) -> F8:
 def _cosines(t: F8, modes: int) -> F8:
     values: F8 = np.cos(np.pi * t[:, None] * np.arange(modes)[None, :])
     return values
+
+
+def utc_date_time(mjd: float) -> tuple[str, str]:
+    """Date (YYYY-MM-DD) and time of day (hh:mm:ss.ssssss) of a UTC MJD."""
+    moment = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=mjd)
+    return moment.strftime("%Y-%m-%d"), moment.strftime("%H:%M:%S.%f")
+
+
+def sexagesimal(value: float, *, sign: bool = False) -> str:
+    """Hours or degrees as 'hh:mm:ss.ss'."""
+    hundredths = round(abs(value) * 360000)
+    units, rest = divmod(hundredths, 360000)
+    minutes, rest = divmod(rest, 6000)
+    prefix = ("-" if value < 0 else "+") if sign else ""
+    return f"{prefix}{units:02d}:{minutes:02d}:{rest // 100:02d}.{rest % 100:02d}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from gueststar.simulate import detector
 from gueststar.simulate.bright import Halo, paint_bright
-from gueststar.simulate.camera import make_wcs, vignetting_plane, wcs_cards, world_to_pixel
+from gueststar.simulate.camera import (
+    make_wcs,
+    sexagesimal,
+    utc_date_time,
+    vignetting_plane,
+    wcs_cards,
+    world_to_pixel,
+)
 from gueststar.simulate.conditions import Conditions, make_psf_field, registration_error
 from gueststar.simulate.galaxies import paint_galaxies
 from gueststar.simulate.painter import PsfField, paint_points
@@ -104,7 +110,7 @@ class RawFrame:
     name : str
         File name without suffix.
     facts : mapping
-        sky_e (per pixel) and sky_noise_e.
+        sky_e and sky_noise_e, per pixel at the chip's centre.
     """
 
     data: F4
@@ -195,7 +201,7 @@ def expose(
     """
     seconds = survey.exposure_s * exposures
     sky_e = float(seconds * 10 ** (0.4 * (survey.zeropoint_mag - conditions.sky_mag)) * survey.pixel_scale_arcsec**2)
-    noise_e = float(np.sqrt(sky_e + survey.dark_e_s * seconds + survey.frames * exposures * survey.read_noise_e**2))
+    noise_e = _noise(survey, place, sky_e, exposures)
     psf = make_psf_field(conditions, place.shape)
     cards = place.cards(survey, conditions)
     seen = _seen(survey, sky, place, conditions, wcs=make_wcs(cards), exposures=exposures)
@@ -205,7 +211,7 @@ def expose(
     )
     frame = RawFrame(
         data=(electrons / np.float32(survey.gain_e_adu)).astype(np.float32),
-        header={**_header(survey, place, conditions, exposure_id, exposures), **cards},
+        header={**_header(survey, place, conditions.mjd, exposure_id, exposures=exposures), **cards},
         gain_e_adu=survey.gain_e_adu,
         read_noise_e=survey.read_noise_e * float(np.sqrt(survey.frames * exposures)),
         saturation_adu=survey.saturation_adu * survey.frames * exposures,
@@ -217,6 +223,20 @@ def expose(
         facts={"sky_e": sky_e, "sky_noise_e": noise_e},
     )
     return frame, _truth(seen, rays, frame, psf, noise_e)
+
+
+def _optics(survey: Survey, place: Place, shape: tuple[int, int]) -> F4:
+    """Share of the light that the optics pass, for each pixel; (1, 1) gives that of the chip's centre."""
+    if not survey.vignetting:
+        return np.ones((1, 1), np.float32)
+    return vignetting_plane(shape, place.offset_deg, survey.pixel_scale_arcsec / 3600.0)
+
+
+def _noise(survey: Survey, place: Place, sky_e: float, exposures: int) -> float:
+    """Noise of the sky at the chip's centre after the flat, e- per pixel."""
+    share = float(_optics(survey, place, (1, 1))[0, 0])
+    detector_e2 = exposures * (survey.dark_e_s * survey.exposure_s + survey.frames * survey.read_noise_e**2)
+    return float(np.sqrt(sky_e / share + detector_e2 / share**2))
 
 
 def _seen(survey: Survey, sky: Table, place: Place, conditions: Conditions, *, wcs: WCS, exposures: int) -> Table:
@@ -265,9 +285,7 @@ def _detect(
     frames = survey.frames * exposures
     # Spawning from a copy leaves the caller's sequence as it was.
     hot_seed, flat_seed = np.random.SeedSequence(chip_seed.entropy, spawn_key=chip_seed.spawn_key).spawn(2)
-    optics = np.ones((1, 1), np.float32)
-    if survey.vignetting:
-        optics = vignetting_plane(shape, place.offset_deg, survey.pixel_scale_arcsec / 3600.0)
+    optics = _optics(survey, place, shape)
     falling = (light + detector.sky_plane(shape, sky_e, conditions.sky_gradient)) * optics
     falling *= detector.flat_residual(shape, survey.flat_error, np.random.default_rng(flat_seed))
     rate = survey.cosmic_rays_per_chip * (shape[0] * shape[1] / detector.CHIP_PIXELS) * seconds / 6.0
@@ -315,10 +333,10 @@ def _truth(seen: Table, rays: Table, frame: RawFrame, psf: PsfField, noise_e: fl
 
 
 def _header(
-    survey: Survey, place: Place, conditions: Conditions, exposure_id: int, exposures: int
+    survey: Survey, place: Place, mjd: float, exposure_id: int, *, exposures: int
 ) -> dict[str, str | int | float | bool]:
     """Keywords in the manner of Tomo-e Gozen's stacks."""
-    start = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=conditions.mjd)
+    date, clock = utc_date_time(mjd)
     seconds = survey.exposure_s * exposures
     return {
         "OBJECT": f"{place.field}_dith1",
@@ -333,21 +351,12 @@ def _header(
         "PROJECT": "gueststar simulation",
         "OBSERVER": "gueststar",
         "PIPELINE": "simulate",
-        "DATE-OBS": start.strftime("%Y-%m-%d"),
-        "TIME-OBS": start.strftime("%H:%M:%S.%f"),
-        "UTC": start.strftime("%H:%M:%S.%f"),
-        "RA": _sexagesimal(place.ra_deg / 15.0),
-        "DEC": _sexagesimal(place.dec_deg, sign=True),
+        "DATE-OBS": date,
+        "TIME-OBS": clock,
+        "UTC": clock,
+        "RA": sexagesimal(place.ra_deg / 15.0),
+        "DEC": sexagesimal(place.dec_deg, sign=True),
         "EXP_ID": exposure_id,
         "DET_ID": place.chip,
         "GAIN": survey.gain_e_adu,
     }
-
-
-def _sexagesimal(value: float, *, sign: bool = False) -> str:
-    """Hours or degrees as 'hh:mm:ss.ss'."""
-    hundredths = round(abs(value) * 360000)
-    units, rest = divmod(hundredths, 360000)
-    minutes, rest = divmod(rest, 6000)
-    prefix = ("-" if value < 0 else "+") if sign else ""
-    return f"{prefix}{units:02d}:{minutes:02d}:{rest // 100:02d}.{rest % 100:02d}"

@@ -188,14 +188,10 @@ def _transients(
     """Supernovae on hosts, hostless transients and asteroids."""
     chips = shape[0] * shape[1] / CHIP_PIXELS
     start = tonight_mjd - 0.5
-    # Supernovae follow the light of nearby galaxies; where there is none this bright, of any galaxy.
-    mags = np.asarray(galaxies["mag"])
-    hosts = np.flatnonzero(mags < max(_HOST_MAG, mags.min(initial=np.inf) + 0.01))
-    weights = 10.0 ** (-0.4 * mags[hosts])
     counts = [int(rng.poisson(rate * chips)) for rate in
               (survey.supernovae_per_chip, survey.hostless_per_chip, survey.asteroids_per_chip)]  # fmt: skip
-    on_host, hostless, moving = counts if hosts.size else (0, counts[0] + counts[1], counts[2])
-    host = galaxies[rng.choice(hosts, on_host, p=weights / weights.sum())] if on_host else galaxies[:0]
+    host = _hosts(galaxies, counts[0], shape=shape, rng=rng)
+    on_host, hostless, moving = len(host), counts[0] - len(host) + counts[1], counts[2]
     offset, around = draw_host_offsets(on_host, rng), rng.uniform(0.0, 2.0 * np.pi, on_host)
     # Offsets are measured along the galaxy's own ellipse, so that an edge-on disc has its supernovae in the disc.
     r25 = 2.0 * np.asarray(host["re_arcsec"]) / survey.pixel_scale_arcsec
@@ -217,6 +213,21 @@ def _transients(
         table["px"] = rng.random(len(table)) * shape[1] - 0.5
         table["py"] = rng.random(len(table)) * shape[0] - 0.5
     return vstack([supernovae, loose, asteroids], metadata_conflicts="silent")
+
+
+def _hosts(galaxies: Table, count: int, *, shape: tuple[int, int], rng: np.random.Generator) -> Table:
+    """Galaxies on the frame that hold a supernova, each at most one; fewer than `count` when there are not as many.
+
+    Bright, near ones are preferred (by the root of their light); when they are too few, any galaxy will do.
+    """
+    x, y, mags = (np.asarray(galaxies[name], np.float64) for name in ("px", "py", "mag"))
+    inside = (x > 0) & (x < shape[1] - 1) & (y > 0) & (y < shape[0] - 1)
+    near = inside & (mags < _HOST_MAG)
+    hosts = np.flatnonzero(near if near.sum() >= 2 * count else inside)
+    if hosts.size <= count:
+        return galaxies[hosts]
+    weights = 10.0 ** (-0.2 * mags[hosts])
+    return galaxies[rng.choice(hosts, count, replace=False, p=weights / weights.sum())]
 
 
 def sky_at(sky: Table, mjd: float) -> Table:

@@ -31,8 +31,8 @@ class Hotpants(Options):
     program: str = Field("hotpants", description="Program name or path")
     kernel_order: int = Field(2, ge=0, le=4, description="Spatial order of the kernel (-ko)")
     background_order: int = Field(1, ge=0, le=4, description="Spatial order of the background (-bgo)")
-    stamps_x: int = Field(10, ge=1, le=100, description="Stamps along x (-nsx)")
-    stamps_y: int = Field(10, ge=1, le=100, description="Stamps along y (-nsy)")
+    stamps_x: int = Field(10, ge=1, le=100, description="Most stamps along x (-nsx); fewer on small frames")
+    stamps_y: int = Field(10, ge=1, le=100, description="Most stamps along y (-nsy); fewer on small frames")
     timeout_s: float = Field(300.0, gt=0, description="Given up after this many seconds")
 
     def __call__(self, science: Image, reference: Image) -> Difference:
@@ -55,6 +55,13 @@ class Hotpants(Options):
             )
         with tempfile.TemporaryDirectory(prefix="gueststar-hotpants-") as folder:
             data, noise, flags = self._run(program, Path(folder), science, reference)
+        share = float(((flags != 0) & (science.numpy("mask") == 0)).mean())
+        if share > 0.9 or not np.isfinite(data[flags == 0]).all():
+            raise SubtractionError(
+                f"hotpants gave up {100.0 * share:.0f} % of the good pixels: it found no kernel; use engine 'kernel', or "
+                "change subtract.stamps_x, subtract.stamps_y",
+                bad_fraction=share,
+            )
         device = science.data.device
         bad = torch.from_numpy(flags != 0).to(device)
         spread = grow_mask(reference.mask, 2)
@@ -73,7 +80,8 @@ class Hotpants(Options):
     def _command(self, program: str, folder: Path, science: Image, reference: Image) -> list[str]:
         fwhm_s = science.psf.fwhm if science.psf is not None else 3.0
         fwhm_r = reference.psf.fwhm if reference.psf is not None else 3.0
-        sigma = float(np.sqrt(max(fwhm_s**2 - fwhm_r**2, (0.3 * fwhm_s) ** 2)) / 2.3548)
+        # Narrower Gaussians than half a pixel are alike on the grid and make hotpants' matrix singular.
+        sigma = max(float(np.sqrt(max(fwhm_s**2 - fwhm_r**2, 0.0))) / 2.3548, 1.0)
         radius = int(np.clip(np.ceil(2.5 * max(fwhm_s, fwhm_r)), 6, 20))
         high = [f"{min(image.saturation, 1e7) * 0.95 + _PEDESTAL:.1f}" for image in (science, reference)]
         options: dict[str, str] = {
@@ -92,8 +100,8 @@ class Hotpants(Options):
             "-tl": "1",
             "-ko": str(self.kernel_order),
             "-bgo": str(self.background_order),
-            "-nsx": str(self.stamps_x),
-            "-nsy": str(self.stamps_y),
+            "-nsx": str(max(1, min(self.stamps_x, science.shape[1] // 60))),
+            "-nsy": str(max(1, min(self.stamps_y, science.shape[0] // 60))),
             "-r": str(radius),
             "-rss": str(int(radius * 1.5)),
             "-n": "i",

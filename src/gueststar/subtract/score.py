@@ -30,7 +30,7 @@ class Score:
     """Score planes of one difference, each (ny, nx) float32.
 
     `scatter` is the median of the scatter that the score was divided by; 1 when the variance says it all. `std` and
-    `mean` are those of the scaled score on empty sky, clipped at 4 sigma.
+    `mean` are those of the scaled score on empty sky, clipped at 4 sigma, on pixels that did not set the scale.
     """
 
     score: torch.Tensor
@@ -89,9 +89,12 @@ def score_difference(
     empty = good & ~sources & torch.isfinite(error)
     level, scatter = _local_scatter(raw, empty)
     score = torch.where(torch.isfinite(error), (raw - level) / scatter, torch.zeros_like(raw))
-    sample = score[empty]
-    sample = sample[sample.abs() < 4.0]
-    std, mean = (float(sample.std()), float(sample.mean())) if sample.numel() > 100 else (float("nan"),) * 2
+    # What the smooth map of cells leaves over, on the same pixels; then the check, on others.
+    used = score[1::2, 1::2][empty[1::2, 1::2]].cpu().numpy()
+    rest = _clipped(used)[1] if used.size > 100 else 1.0
+    score, scatter = score / rest, scatter * rest
+    others = score[::2, ::2][empty[::2, ::2]].cpu().numpy()
+    mean, std = _clipped(others) if others.size > 100 else (float("nan"),) * 2
     # The floor that the score lost is taken from the flux too, so that score = flux / flux_err stays true.
     flux = torch.where(torch.isfinite(error), flux - level * error, torch.zeros_like(flux))
     return Score(score, flux, error * scatter, float(scatter.median()), std, mean)
@@ -111,13 +114,22 @@ def _local_scatter(raw: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor
             cell = (slice(ys[i], ys[i + 1]), slice(xs[j], xs[j + 1]))
             sample = values[cell][use[cell]]
             if sample.size >= 150:
-                low, mid, high = np.quantile(sample, (0.158655, 0.5, 0.841345))
-                middle[i, j], width[i, j] = mid, 0.5 * (high - low)
+                middle[i, j], width[i, j] = _clipped(sample)
     everything = values[use]
     if not np.isfinite(width).any():
-        overall = float(everything.std()) if everything.size > 30 else 1.0
-        middle, width = np.zeros_like(middle), np.full_like(width, overall)
+        level, overall = _clipped(everything) if everything.size > 30 else (0.0, 1.0)
+        middle, width = np.full_like(middle, level), np.full_like(width, overall)
     return _smooth_map(middle, raw, keep_zero=True), _smooth_map(width, raw, keep_zero=False)
+
+
+def _clipped(sample: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation, clipped at 4 sigma about the median, starting from the quartiles."""
+    low, mid, high = np.quantile(sample, (0.25, 0.5, 0.75))
+    width = (high - low) / 1.349
+    for _ in range(2):
+        kept = sample[np.abs(sample - mid) < 4.0 * width]
+        mid, width = kept.mean(), kept.std()
+    return float(mid), max(float(width), 1e-6)
 
 
 def _smooth_map(cells: np.ndarray, like: torch.Tensor, *, keep_zero: bool) -> torch.Tensor:

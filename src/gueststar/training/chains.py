@@ -1,24 +1,25 @@
 """The conditions and the settings under which training pairs are made: the default chain, and worse ones.
 
 The default chain leaves about ten artifacts on a small frame, too few to learn their variety from. The worse chains
-register and match with fewer terms, keep peaks on flagged pixels, or forget which pixels were found to be cosmic rays;
-what comes out are the artifacts of a bad night or of another program, on the same frames.
+register and match with fewer terms, keep peaks on flagged pixels, or do not look for cosmic rays and hot pixels; comes out are the artifacts of a bad night or of another program, on the same frames.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import Field
 
 from gueststar.align import Align
 from gueststar.detect import Detect
+from gueststar.ingest.mask import FindCosmicRays
+from gueststar.ingest.prepare import Ingest
+from gueststar.options import Options
 from gueststar.simulate.survey import Survey
 from gueststar.subtract.kernel import Kernel
-from gueststar.types import Image, Mask
 
-__all__ = ["Chain", "forget_rays", "training_survey", "vary_faults", "worse_chain"]
+__all__ = ["Chain", "training_survey", "vary_faults", "worse_chain"]
 
 #: Faults of a survey whose strength is drawn anew for every pair, with the largest value that makes sense.
 _FAULTS = {
@@ -32,15 +33,14 @@ _FAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Settings of one pass; `name` is 'default' or says what is worse."""
+class Chain(Options):
+    """Settings of one pass."""
 
-    name: str = "default"
-    align: Align = Align()
-    subtract: Kernel = Kernel()
-    detect: Detect = Detect()
-    rays_known: bool = True
+    name: str = Field("default", description="'default', or what is worse")
+    align: Align = Field(Align(), description="Registration")
+    subtract: Kernel = Field(Kernel(), description="Subtraction")
+    detect: Detect = Field(Detect(), description="Detection")
+    ingest: Ingest = Field(Ingest(), description="Measurement of the frames; real frames come measured")
 
 
 def worse_chain(rng: np.random.Generator) -> Chain:
@@ -60,15 +60,10 @@ def worse_chain(rng: np.random.Generator) -> Chain:
     return Chain(
         name=" ".join(words),
         align=Align(order=int(drawn["align"])),
-        subtract=Kernel(order=int(drawn["kernel"]), radius_px=int(drawn["radius"])),
+        subtract=Kernel(order=int(drawn["kernel"]), radius_px=int(drawn["radius"]), n_windows=80),
         detect=Detect(masked_peaks=bool(drawn["masked"])),
-        rays_known=not drawn["rays"],
+        ingest=Ingest(cosmic_rays=FindCosmicRays(enabled=not drawn["rays"])),
     )
-
-
-def forget_rays(image: Image) -> Image:
-    """The image as if nobody had looked for cosmic rays and hot pixels."""
-    return replace(image, mask=image.mask & ~int(Mask.COSMIC_RAY))
 
 
 def training_survey() -> Survey:
@@ -79,11 +74,15 @@ def training_survey() -> Survey:
             "hostless_per_chip": 40.0,
             "asteroids_per_chip": 20.0,
             "transient_mag": (14.5, 20.0),
+            "galactic_latitude_deg": (0.0, 60.0),
+            "star_density": 1.5,
             "variable_fraction": 0.02,
-            "ellipticity": (0.0, 0.15),
-            "cosmic_rays_per_chip": 30.0,
+            "fwhm_px": (1.7, 4.8),
+            "ellipticity": (0.0, 0.2),
+            "psf_variation": 0.15,
+            "cosmic_rays_per_chip": 60.0,
             "hot_pixels": 6e-4,
-            "wobble_px": 0.05,
+            "wobble_px": 0.1,
             "flat_error": 0.008,
         }
     )

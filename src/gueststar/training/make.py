@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from astropy.table import Table
+from threadpoolctl import threadpool_limits
 
 from gueststar import __version__
 from gueststar.errors import GueststarError, InputError
-from gueststar.ingest.prepare import measure_image
+from gueststar.ingest.prepare import Ingest, measure_image
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table
 from gueststar.realbogus.train import Progress
@@ -56,12 +56,21 @@ def simulated_rows(options: TrainingSet, number: int) -> tuple[list[Dataset], li
     pair = simulate_pair(survey, seed=int(rng.integers(2**63)), shape=options.shape)
     name = f"simulated-{options.seed}-{number}"
     origin = Origin(tile=name, night=name, reference=name, source="simulated")
-    chains = [Chain(), *(worse_chain(rng) for _ in range(options.worse_passes))]
-    try:
-        science, reference = pair.science.image(), pair.reference.image()
-    except GueststarError as error:
-        return [], [f"{type(error).__name__}: {error}"]
-    return _passes(options, science, reference, changes_table(pair.truth), chains, origin, rng)
+    truth = changes_table(pair.truth)
+    measured: dict[Ingest, tuple[Image, Image]] = {}
+    made, failures = [], []
+    for chain in (Chain(), *(worse_chain(rng) for _ in range(options.worse_passes))):
+        try:
+            if chain.ingest not in measured:
+                measured[chain.ingest] = (
+                    pair.science.image(ingest=chain.ingest),
+                    pair.reference.image(ingest=chain.ingest),
+                )
+            frames = measured[chain.ingest]
+            made.append(labelled_pass(options, *frames, truth, chain=chain, origin=origin, rng=rng))
+        except GueststarError as error:
+            failures.append(f"{type(error).__name__} with {chain.name}: {error}")
+    return made, failures
 
 
 def real_pairs(
@@ -154,10 +163,16 @@ def _results(options: TrainingSet, real: Sequence[RealPair]) -> Iterator[tuple[l
         yield from map(observed, real)
         return
     with ProcessPoolExecutor(
-        max_workers=options.workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        max_workers=options.workers, mp_context=get_context("spawn"), initializer=_one_thread
     ) as pool:
         yield from pool.map(simulated, range(options.n_pairs), chunksize=2)
         yield from pool.map(observed, real)
+
+
+def _one_thread() -> None:
+    """One pair per core: threads inside a pair gain nothing and would fight for the cores."""
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
 
 
 def _real_rows(options: TrainingSet, pair: RealPair) -> tuple[list[Dataset], list[str]]:
@@ -171,25 +186,13 @@ def _real_rows(options: TrainingSet, pair: RealPair) -> tuple[list[Dataset], lis
         reference=pair.reference.image_id,
         source=pair.field,
     )
-    return _passes(options, pair.science, pair.reference, changes_table(), [chain], origin, rng)
-
-
-def _passes(
-    options: TrainingSet,
-    science: Image,
-    reference: Image,
-    truth: Table,
-    chains: Sequence[Chain],
-    origin: Origin,
-    rng: np.random.Generator,
-) -> tuple[list[Dataset], list[str]]:
-    made, failures = [], []
-    for chain in chains:
-        try:
-            made.append(labelled_pass(options, science, reference, truth, chain=chain, origin=origin, rng=rng))
-        except GueststarError as error:
-            failures.append(f"{type(error).__name__} with {chain.name}: {error}")
-    return made, failures
+    try:
+        rows = labelled_pass(
+            options, pair.science, pair.reference, changes_table(), chain=chain, origin=origin, rng=rng
+        )
+    except GueststarError as error:
+        return [], [f"{type(error).__name__} with {chain.name}: {error}"]
+    return [rows], []
 
 
 def _facts(options: TrainingSet, real: Sequence[RealPair], failures: Sequence[str]) -> dict[str, Any]:

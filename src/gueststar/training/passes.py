@@ -17,7 +17,7 @@ from gueststar.realbogus.labels import changes_table, label_candidates
 from gueststar.simulate.inject import draw_artificial_reals, inject
 from gueststar.simulate.survey import Survey
 from gueststar.stamps import CutStamps
-from gueststar.training.chains import Chain, forget_rays, training_survey
+from gueststar.training.chains import Chain, training_survey
 from gueststar.types import Candidates, Image, Stamps
 
 __all__ = ["Origin", "TrainingSet", "labelled_pass"]
@@ -45,6 +45,9 @@ class TrainingSet(Options):
     )
     faded_share: float = Field(
         0.2, ge=0, le=1, description="Share of them put into the reference, where they look like faded sources"
+    )
+    artifacts_most: int = Field(
+        200, ge=1, le=1_000_000, description="Artifacts kept of one pass, drawn at random; so that no frame dominates"
     )
     stamp_size: int = Field(41, ge=31, le=255, description="Stored width of a stamp, px, odd")
     real_passes: int = Field(60, ge=0, le=100000, description="Passes over pairs of real frames, for each field")
@@ -92,8 +95,6 @@ def labelled_pass(
     n_faded = int(rng.binomial(options.injected, options.faded_share))
     appeared, new_science = _inject(options, science, options.injected - n_faded, rng)
     faded, old_reference = _inject(options, reference, n_faded, rng)
-    if not chain.rays_known:
-        new_science, old_reference = forget_rays(new_science), forget_rays(old_reference)
     result = process_pair(
         new_science,
         old_reference,
@@ -107,7 +108,9 @@ def labelled_pass(
     changes = changes_table(truth, appeared, _on_science(faded, science, reference, chain, result))
     labels = label_candidates(result.candidates, changes, fwhm=result.difference.psf.fwhm)
     rows = {"label": labels.label, "kind": labels.kind, "true_snr": labels.true_snr, "chain": chain.name}
-    return Dataset.from_candidates(result.candidates, result.stamps, rows | origin.model_dump())
+    found = Dataset.from_candidates(result.candidates, result.stamps, rows | origin.model_dump())
+    artifacts = rng.permutation(np.flatnonzero(labels.label == 0))
+    return found.select(np.sort(np.setdiff1d(np.arange(len(found)), artifacts[options.artifacts_most :])))
 
 
 def _unscored(candidates: Candidates, stamps: Stamps) -> Candidates:
@@ -118,11 +121,9 @@ def _inject(options: TrainingSet, image: Image, n: int, rng: np.random.Generator
     """Put `n` artificial reals into an image: most anywhere or on galaxies, some beside stars."""
     n_star = int(rng.binomial(n, 0.25))
     low, high = options.injected_snr
-    parts = [
-        draw_artificial_reals(image, count, rng=rng, snr=(low, high), placement=placement)
-        for count, placement in ((n - n_star, "mixed"), (n_star, "star"))
-    ]
-    drawn = vstack(parts, metadata_conflicts="silent")
+    mixed = draw_artificial_reals(image, n - n_star, rng=rng, snr=(low, high), placement="mixed")
+    beside = draw_artificial_reals(image, n_star, rng=rng, snr=(low, high), placement="star")
+    drawn = vstack([mixed, beside], metadata_conflicts="silent")
     done = inject(image, drawn, rng=rng)
     return done.sources[done.sources["status"] == "injected"], done.image
 

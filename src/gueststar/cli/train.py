@@ -1,0 +1,125 @@
+"""`gueststar train`: a real/bogus model from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gueststar.cli.common import Gain, Instrument, Quiet, errors, output, resolve_options
+
+if TYPE_CHECKING:
+    from gueststar.realbogus.card import Card
+    from gueststar.types import Image
+
+__all__ = ["train"]
+
+_WORDS = {"pairs": "frames processed", "held-out pairs": "held-out frames processed", "train": "training"}
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the model.")] = Path("model"),
+    pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Most passes over the training set.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of everything that is drawn.")] = None,
+    real: Annotated[
+        list[Path] | None,
+        typer.Option("--real", metavar="DIR", help="Real frames that artificial reals are put into; again for more."),
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option("--held-out", metavar="DIR", help="Real frames that the model is only tested on; again for more."),
+    ] = None,
+    instrument: Instrument = None,
+    gain: Gain = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Options of the training, a TOML file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one of them, such as train.batch_size=512."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; one per core.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="Where the network is trained: cpu, cuda or cuda:N.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a training set with the whole chain, train a real/bogus model on it, and measure it.
+
+    Simulated pairs of frames, and real ones where given, get artificial reals before the subtraction. A folder of real
+    frames is read as `gueststar run` reads it; a file instrument.toml in it is its instrument profile.
+
+    \b
+    gueststar train --out my_model
+    gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
+    gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
+    """
+    from gueststar.night.pool import available_cores
+    from gueststar.training import Training, make_and_train
+
+    given = {
+        "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
+        "data.workers": available_cores() if workers in (None, 0) else workers,
+    }  # fmt: skip
+    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    with _bars(quiet=quiet) as progress:
+        frames, tests = (_load(folders, instrument, gain, progress) for folders in (real, held_out))
+        card = make_and_train(options, out, real_images=frames, held_out_images=tests, progress=progress)
+    if not quiet:
+        _print_card(card, out)
+
+
+def _load(
+    folders: list[Path] | None,
+    instrument: str | None,
+    gain: float | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> dict[str, list[Image]] | None:
+    """Frames of each field in the folders, prepared; None without folders."""
+    from gueststar.cli.common import resolve
+    from gueststar.night.lights import load_lights
+
+    found: dict[str, list[Image]] = {}
+    for number, folder in enumerate(folders or (), 1):
+        own = folder / "instrument.toml"
+        settings = resolve(None, None, instrument=str(own) if own.is_file() else instrument, gain_e_adu=gain)
+        for field, images in load_lights(folder, settings).items():
+            found.setdefault(f"{folder.name} {field}".strip(), []).extend(images)
+        if progress is not None:
+            progress("real frames", number, len(folders or ()))
+    return found or None
+
+
+def _print_card(card: Card, out: Path) -> None:
+    output().print(f"Model [bold]{card.name} {card.version}[/] in [bold]{out}[/], {card.parameters} parameters")
+    output().print(f"threshold {card.threshold:.3f}: {card.threshold_meaning}")
+    for name, value in card.metrics.items():
+        output().print(f"  {name}: {value}", markup=False, soft_wrap=True)
+    output().print(f"Use it with --set classify.model={out}")
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    if quiet:
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=errors()) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(_WORDS.get(stage, stage))
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show

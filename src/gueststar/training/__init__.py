@@ -1,0 +1,189 @@
+"""From nothing to a model folder: make a training set with the whole chain, train, measure, write the card.
+
+Reals are put into the frames *before* subtraction, two ways: transients, movers and variables drawn by the simulator
+with the true point-spread function, and artificial reals injected with the measured one. Artifacts are whatever else
+the chain finds. Some passes run a chain with worse settings than the default, because the default leaves few artifacts
+to learn from; the column ``chain`` tells them apart, and quality is reported for the default chain alone, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gueststar.errors import InputError, OutputError
+from gueststar.options import Options
+from gueststar.realbogus.card import CARD_FILE, Card, write_model
+from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.figure import roc_figure
+from gueststar.realbogus.package import describe_model, judge, score_dataset
+from gueststar.realbogus.score import LoadedModel, open_model
+from gueststar.realbogus.split import Split, check_split, split_groups
+from gueststar.realbogus.train import Progress, Train, train_network
+from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
+from gueststar.training.passes import TrainingSet
+from gueststar.types import Image
+
+__all__ = [
+    "RealPair",
+    "Training",
+    "TrainingSet",
+    "make_and_train",
+    "make_training_set",
+    "real_pairs",
+    "simulated_rows",
+    "split_set",
+    "train_model",
+]
+
+Frames = Mapping[str, Sequence[Image]]
+
+_CAVEATS = (
+    "Scores are not calibrated to the rates of any survey; simulated figures are not comparable with published ones.",
+    "Artifacts of real frames are all that the chain found there and nobody injected; real variables and movers among "
+    "them are mislabelled.",
+    "Donuts of defocus, trailed frames and satellites are not in the simulated set.",
+)
+
+
+class Training(Options):
+    """Everything about the making of a model."""
+
+    name: str = Field("gueststar", min_length=1, max_length=60, description="Name of the model")
+    version: str = Field("1", min_length=1, max_length=30, description="Version of the model")
+    data: TrainingSet = Field(default_factory=TrainingSet, description="The training set")
+    train: Train = Field(Train(), description="The training")
+
+
+def make_and_train(
+    options: Training,
+    out: str | Path,
+    *,
+    real_images: Frames | None = None,
+    held_out_images: Frames | None = None,
+    progress: Progress | None = None,
+) -> Card:
+    """Make a training set, train on it, measure the model and write its folder.
+
+    Parameters
+    ----------
+    options : Training
+    out : path
+        New folder: ``model.onnx``, ``card.json``, ``roc.png``, and the training set in ``training_set``.
+    real_images : mapping of str to sequence of Image, optional
+        Prepared frames of each real field; they go to the training part only.
+    held_out_images : mapping of str to sequence of Image, optional
+        Prepared frames that are only tested on. Frames of a field that is in `real_images`, too, are compared with its
+        training frames; the card then says that the same stars were seen.
+    progress : callable, optional
+        Called as progress(stage, done, total), stages 'pairs', 'held-out pairs' and 'train'.
+
+    Raises
+    ------
+    InputError
+        When there is too little to train on.
+    OutputError
+        When `out` holds a model already or cannot be written.
+    """
+    folder = Path(out)
+    if (folder / CARD_FILE).exists():
+        raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+    real = real_pairs(real_images, options.data) if real_images else []
+    dataset = make_training_set(options.data, folder / "training_set", real=real, progress=progress)
+    held_out = None
+    if held_out_images:
+        pairs = real_pairs(held_out_images, options.data, partners=real_images)
+        alone = options.data.model_copy(update={"n_pairs": 0})
+        note = _renamed(progress, "held-out pairs")
+        held_out = make_training_set(alone, folder / "held_out_set", real=pairs, progress=note)
+    return train_model(options, dataset, folder, held_out=held_out, progress=progress)
+
+
+def train_model(
+    options: Training,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    held_out: Dataset | None = None,
+    progress: Progress | None = None,
+) -> Card:
+    """Train on a set, measure on its test part and on what was held out, write the model folder.
+
+    Raises
+    ------
+    InputError
+        When there is too little to train on.
+    OutputError
+        When `out` holds a model already or cannot be written.
+    """
+    split = split_set(dataset, seed=options.data.seed)
+    trained = train_network(dataset, split, options.train, progress=progress)
+    card, weights = describe_model(
+        trained,
+        dataset,
+        split,
+        options=options.train,
+        name=options.name,
+        version=options.version,
+        caveats=_CAVEATS,
+    )
+    model = open_model(card, weights)
+    card = card.model_copy(update={"metrics": _metrics(model, dataset, split, held_out)})
+    write_model(out, card, weights)
+    rows = _usual(dataset, split.test)
+    picture = roc_figure(
+        dataset.labels[rows],
+        score_dataset(model, dataset, rows),
+        dataset["snr"][rows],
+        threshold=card.threshold,
+        title=f"{card.name} {card.version}: simulated test part, default chain",
+    )
+    picture.savefig(Path(out) / "roc.png")
+    return card
+
+
+def split_set(dataset: Dataset, *, seed: int) -> Split:
+    """Split simulated rows 2:1:1 by whole groups; rows of real fields go to the training part.
+
+    A real field is one tile, so it cannot be on two sides; the test on real frames is made with frames held out.
+    """
+    simulated = np.flatnonzero(np.asarray(dataset["source"]) == "simulated")
+    real = np.flatnonzero(np.asarray(dataset["source"]) != "simulated")
+    if not simulated.size:
+        raise InputError("a training set needs simulated pairs (data.n_pairs) for validation and test; it has none")
+    columns = {name: np.asarray(dataset[name])[simulated] for name in ("tile", "night", "reference")}
+    parts = split_groups(columns, rng=np.random.default_rng(seed))
+    train = np.concatenate([simulated[parts.train], real])
+    split = Split(train, simulated[parts.validation], simulated[parts.test])
+    check_split(dataset.columns, split)
+    return split
+
+
+def _metrics(model: LoadedModel, dataset: Dataset, split: Split, held_out: Dataset | None) -> dict[str, Any]:
+    """Quality on the simulated test part, on its default chain alone, and on real frames that were held out."""
+    found = {"simulated": judge(model, dataset, split.test, name="simulated test part, all chains")[1]}
+    usual = _usual(dataset, split.test)
+    found["simulated_default_chain"] = judge(model, dataset, usual, name="simulated test part, default chain")[1]
+    if held_out is not None:
+        fields = np.asarray(held_out["source"])
+        seen = set(np.asarray(dataset["source"]).tolist())
+        for field in np.unique(fields).tolist():
+            which = "held-out frames of a field trained on" if field in seen else "field never seen"
+            rows = _usual(held_out, np.flatnonzero(fields == field))
+            found[f"real_{field}"] = judge(model, held_out, rows, name=f"{field}: {which}, default chain")[1]
+    return found
+
+
+def _usual(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of the default chain that are real or artifact."""
+    usual = np.asarray(dataset["chain"])[rows] == "default"
+    return rows[np.flatnonzero(usual & (dataset.labels[rows] >= 0))]
+
+
+def _renamed(progress: Progress | None, stage: str) -> Progress | None:
+    return None if progress is None else lambda _, done, total: progress(stage, done, total)
