@@ -50,7 +50,7 @@ def test_a_cubic_polynomial_is_reproduced(rng):
     np.testing.assert_allclose(done.numpy(), surface(px.numpy() / 30 - 1, py.numpy() / 30 - 1), atol=1e-6)
 
 
-@pytest.mark.parametrize(("fwhm", "tolerance"), [(2.0, 0.02), (2.5, 0.006), (3.5, 0.001)])
+@pytest.mark.parametrize(("fwhm", "tolerance"), [(2.0, 0.03), (2.5, 0.02), (3.5, 0.006)])
 def test_a_star_moved_by_a_fraction_of_a_pixel_is_the_star_drawn_there(fwhm, tolerance):
     shape = skies.Shape(fwhm)
     y, x = np.mgrid[:31, :31] - 15.0
@@ -61,6 +61,8 @@ def test_a_star_moved_by_a_fraction_of_a_pixel_is_the_star_drawn_there(fwhm, tol
         truth = shape(x - dx, y - dy)
         assert np.abs(stamp - truth).max() < tolerance * truth.max()
         assert stamp.sum() == pytest.approx(truth.sum(), abs=2e-4)
+        scipys = ndimage.shift(shape(x, y), (dy, dx), order=3, mode="nearest")
+        np.testing.assert_allclose(stamp, scipys, atol=1e-8)
 
 
 def test_slopes_are_those_of_the_shifted_samples():

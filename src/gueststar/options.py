@@ -45,31 +45,45 @@ class Options(BaseModel):
 
 def explain_validation(error: ValidationError, model: type[BaseModel], source: str) -> ConfigError:
     """Turn pydantic's report into one error that names the key, the value and what is valid."""
-    lines = []
+    lines, keys = [], []
     for item in error.errors():
-        path = [str(part) for part in item["loc"]]
+        path, valid = _follow(model, [str(part) for part in item["loc"]])
         key = ".".join(path) or "(top level)"
         value = item.get("input")
+        keys.append(key)
         if item["type"] == "extra_forbidden":
-            valid = ", ".join(sorted(_fields_at(model, path[:-1]))) or "none"
-            lines.append(f"{key} = {value!r}: unknown key; valid keys here: {valid}")
+            lines.append(f"{key} = {value!r}: unknown key; valid keys here: {', '.join(sorted(valid)) or 'none'}")
         else:
             lines.append(f"{key} = {value!r}: {item['msg']}")
-    first = error.errors()[0]
     text = f"{source}: " + "; ".join(lines)
-    return ConfigError(text, key=".".join(str(p) for p in first["loc"]), value=repr(first.get("input")))
+    return ConfigError(text, key=keys[0], value=repr(error.errors()[0].get("input")))
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> set[str]:
-    """Names of the fields of the (nested) model at `path`; discriminated unions name their member in the path."""
+def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], set[str]]:
+    """The key as a user writes it, and the keys that are valid beside it.
+
+    In the location of an error a discriminated union is followed by the tag of its member, which is no key: it is
+    dropped, and narrows the union to that member.
+    """
     models: list[type[BaseModel]] = [model]
-    for part in path:
-        following = []
-        for candidate in models:
-            field = candidate.model_fields.get(part)
-            following += _models_in(field.annotation) if field is not None else [candidate]
-        models = following
-    return {name for candidate in models for name in candidate.model_fields}
+    path: list[str] = []
+    beside: set[str] = set()
+    for part in location:
+        tagged = [m for m in models if len(models) > 1 and part in _tags(m)]
+        if tagged:
+            models = tagged
+            continue
+        path.append(part)
+        beside = {name for m in models for name in m.model_fields}
+        models = [
+            inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[part].annotation)
+        ]
+    return path, beside
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """Default values of the fields that can tell a member of a union."""
+    return {str(field.default) for field in model.model_fields.values() if isinstance(field.default, str)}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

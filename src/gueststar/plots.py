@@ -71,7 +71,7 @@ def triplet_pixels(cube: NDArray[np.float32], *, gap: int = 2, width: int = 41) 
 
 
 def grey(plane: NDArray[np.float32], sigma: float, top: float, *, symmetric: bool = False) -> NDArray[np.uint8]:
-    """Grey levels of a plane as RGB under an asinh stretch, linear below about 3 sigma (Lupton et al. 1999, AJ 118, 1406).
+    """Grey levels of a plane as RGB under an asinh stretch, linear to about 3 sigma (Lupton et al. 1999, AJ 118, 1406).
 
     Parameters
     ----------
@@ -263,6 +263,7 @@ def _gallery(
         axes.set_anchor("NW")
         _bare(axes)
         shown = "no score" if np.isnan(score[row]) else f"score {score[row]:.3f}"
-        text = f"{rank}   {shown}   S/N {candidates['snr'][row]:+.1f}   x {candidates['x'][row]:.1f}  y {candidates['y'][row]:.1f}"
-        colour = "#b87e00" if candidates["snr"][row] > 0 else "#1f6fbf"
+        px, py, snr = (candidates[name][row] for name in ("x", "y", "snr"))
+        text = f"{rank}   {shown}   S/N {snr:+.1f}   x {px:.1f}  y {py:.1f}"
+        colour = "#b87e00" if snr > 0 else "#1f6fbf"
         axes.set_title(text, fontsize=9, color=colour, pad=3, loc="left")

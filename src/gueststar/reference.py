@@ -23,7 +23,9 @@ class MakeReference(Options):
     """Coadd earlier frames on the grid of the sharpest one."""
 
     clip_sigma: float = Field(5.0, ge=2, le=50, description="Pixels that deviate more from the median are left out")
-    slope_factor: float = Field(1.2, ge=0, le=10, description="Share of the local slope (e-/px) allowed on top of noise")
+    slope_factor: float = Field(
+        1.2, ge=0, le=10, description="Share of the local slope (e-/px) allowed on top of noise"
+    )
     align: Align = Field(Align(), description="Registration of the frames on each other")
 
     def __call__(self, images: Sequence[Image]) -> Image:

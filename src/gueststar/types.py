@@ -296,7 +296,10 @@ class Image:
         pixels = np.array(data, dtype=np.float32)
         if pixels.ndim != 2:
             raise ValueError(f"image data has shape {pixels.shape}; expected (ny, nx)")
-        noise = np.array(np.broadcast_to(np.asarray(variance, np.float32), pixels.shape))
+        noise = np.array(variance, dtype=np.float32)
+        if noise.ndim and noise.shape != pixels.shape:
+            raise ValueError(f"image variance has shape {noise.shape}; expected {pixels.shape} or a number")
+        noise = np.array(np.broadcast_to(noise, pixels.shape))
         flags = np.zeros(pixels.shape, np.int16)
         if mask is not None:
             given = np.asarray(mask)

@@ -16,11 +16,13 @@ app = typer.Typer(no_args_is_help=True, help="Show, check and begin a configurat
 
 @app.command()
 def show(config: ConfigFile = None, set_: Overrides = None) -> None:
-    """Print the resolved configuration as TOML: what a run with these options would use.
+    """Print the resolved configuration as TOML.
+
+    It is what a run with these options would use.
 
     \b
     gueststar config show --set detect.threshold_sigma=6
-    """
+    """  # noqa: D301
     settings = resolve(config, set_)
     from gueststar.cli.toml import to_toml
 
@@ -33,7 +35,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configurati
 
     \b
     gueststar config check my_run.toml
-    """
+    """  # noqa: D301
     settings = resolve(file, None)
     from gueststar.config import config_hash
     from gueststar.instruments import load_instrument
@@ -51,7 +53,7 @@ def init(
 
     \b
     gueststar config init my_run.toml
-    """
+    """  # noqa: D301
     from gueststar.cli.toml import to_toml
     from gueststar.config import Config
     from gueststar.errors import OutputError

@@ -55,12 +55,13 @@ def doctor(
 ) -> None:
     """Say what is installed, what is missing and how to get it, and whether it works.
 
-    Ends with exit code 1 when something required is broken, 2 when the configuration is not sound.
+    Ends with exit code 1 when something required is broken, 2 when the
+    configuration is not sound.
 
     \b
     gueststar doctor
     gueststar doctor --config my_run.toml
-    """
+    """  # noqa: D301
     with errors().status("looking around"):
         checks = examine()
         settings = resolve(config, set_)

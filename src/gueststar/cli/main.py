@@ -1,7 +1,7 @@
 """The `gueststar` program: its commands, and how errors become exit codes.
 
-0: all went well. 1: the run itself failed. 2: wrong usage or configuration. 3: a night went through, but at least one image
-crashed. 130: stopped by the user.
+0: all went well. 1: the run itself failed. 2: wrong usage or configuration. 3: a night went through, but at least one
+image crashed. 130: stopped by the user.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _root(
     \b
     gueststar pair science.fits reference.fits --out pair
     gueststar run NIGHT --instrument tomoe --out products
-    """
+    """  # noqa: D301
 
 
 app.command("pair")(pair.pair)

@@ -28,6 +28,7 @@ from gueststar.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from gueststar.night.pair import Observe
     from gueststar.types import Candidates, Outcome
 
 __all__ = ["pair"]
@@ -68,13 +69,14 @@ def pair(
 ) -> None:
     """Difference two images and score what is left.
 
-    Writes difference.fits, candidates.parquet, stamps.npy, outcome.json and pair.png into a new folder. Frames without a
-    WCS are registered by the patterns of their stars.
+    Writes difference.fits, candidates.parquet, stamps.npy, outcome.json and
+    pair.png into a new folder. Frames without a WCS are registered by the
+    patterns of their stars.
 
     \b
     gueststar pair science.fits reference.fits --out pair
     gueststar pair light.fits earlier.fits --dark dark.fits --flat flat.fits --gain 1.5 --out pair
-    """
+    """  # noqa: D301
     settings = resolve(config, set_, instrument=instrument, subtract__engine=engine, device=device, gain_e_adu=gain)
     from gueststar.night.pair import run_pair
     from gueststar.night.products import read_candidates
@@ -94,7 +96,7 @@ def pair(
 
 
 @contextmanager
-def _stages(*, quiet: bool) -> Iterator[object]:
+def _stages(*, quiet: bool) -> Iterator[Observe | None]:
     """A spinner that names the stage."""
     if quiet:
         yield None

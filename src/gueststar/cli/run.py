@@ -68,14 +68,15 @@ def run(
 ) -> None:
     """Process a folder of frames on all cores, and write a report.
 
-    Darks and flats are combined and applied. Light frames are grouped by field, chip and filter; the first ones of each
-    group make its reference, and each of the rest gets a folder of products. A bad image does not stop the others. The same
-    call again goes on where the last one stopped.
+    Darks and flats are combined and applied. Light frames are grouped by
+    field, chip and filter; the first ones of each group make its reference,
+    and each of the rest gets a folder of products. A bad image does not stop
+    the others. The same call again goes on where the last one stopped.
 
     \b
     gueststar run NIGHT --instrument tomoe --out products
     gueststar run NIGHT --out products --workers 8 --inject 200 --inject-snr 5 50
-    """
+    """  # noqa: D301
     settings = resolve(
         config, set_, instrument=instrument, subtract__engine=engine, device=device, gain_e_adu=gain,
         night__workers=workers, night__n_reference=n_reference, night__inject=inject,
@@ -150,8 +151,9 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
     )
 
     bar = Progress(
-        TextColumn("{task.description:<11}"), BarColumn(bar_width=32), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=errors(),
+        TextColumn("{task.description:<11}"), BarColumn(bar_width=32), MofNCompleteColumn(),
+        TextColumn("{task.fields[counts]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        console=errors(),
     )  # fmt: skip
     tasks, counts = {}, Counter[str]()
 

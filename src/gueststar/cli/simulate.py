@@ -50,18 +50,21 @@ def night(
     workers: Annotated[int, typer.Option("--workers", "-j", metavar="N", help="Processes.")] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Write a night of FITS files named and headed like those of Tomo-e Gozen, with truth.parquet beside them.
+    """Write a night of FITS files like those of Tomo-e Gozen, and its truth.
+
+    The first visits of each field lie on earlier nights; transients appear
+    tonight. truth.parquet lists all that was drawn.
 
     \b
     gueststar simulate night my_night --fields 2 --chips 2 --visits 5 --seed 7
     gueststar run my_night --instrument tomoe --out products
-    """
+    """  # noqa: D301
     options = _survey(survey, set_)
-    from gueststar.simulate.night import CHIP_SHAPE, write_night
+    from gueststar.simulate.night import write_night
 
     with _bar("frames", quiet=quiet) as progress:
         paths = write_night(
-            out, options, fields=fields, chips=_chips(chips), visits=visits, seed=seed, shape=shape or CHIP_SHAPE,
+            out, options, fields=fields, chips=_chips(chips), visits=visits, seed=seed, shape=shape or _shape(),
             fpack=fpack, workers=workers, progress=progress,
         )  # fmt: skip
     if not quiet:
@@ -77,19 +80,19 @@ def pair(
     set_: SurveySet = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write one science and one reference frame, with truth.parquet beside them.
+    """Write one science and one reference frame, and their truth.
 
     \b
     gueststar simulate pair my_pair --seed 3
     gueststar pair my_pair/science.fits my_pair/reference.fits --instrument tomoe --out pair
-    """
+    """  # noqa: D301
     options = _survey(survey, set_)
     from gueststar.night.folders import staged_folder, write_bytes
     from gueststar.night.products import fits_bytes, write_table
-    from gueststar.simulate.night import CHIP_SHAPE, simulate_pair
+    from gueststar.simulate.night import simulate_pair
 
     with staged_folder(out) as folder:
-        made = simulate_pair(options, seed=seed, shape=shape or CHIP_SHAPE)
+        made = simulate_pair(options, seed=seed, shape=shape or _shape())
         write_bytes(folder / "science.fits", fits_bytes(made.science.data, made.science.header))
         write_bytes(folder / "reference.fits", fits_bytes(made.reference.data, made.reference.header))
         write_table(folder / "truth.parquet", made.truth, provenance={"seed": seed})
@@ -101,6 +104,13 @@ def _survey(file: Path | None, overrides: list[str] | None) -> Survey:
     from gueststar.simulate.survey import Survey
 
     return resolve_options(Survey, file, overrides or ())
+
+
+def _shape() -> tuple[int, int]:
+    """Size of a chip of the simulated camera."""
+    from gueststar.instruments import load_instrument
+
+    return load_instrument("tomoe").chip_shape or (1128, 2000)
 
 
 def _chips(text: str) -> list[str]:

@@ -21,7 +21,8 @@ def to_toml(model: BaseModel, *, comments: bool = False) -> str:
     ----------
     model : BaseModel
     comments : bool
-        Put the description and bounds above each key. A key whose value is None is written as a comment: TOML has no null.
+        Put the description and bounds above each key. A key whose value is None is written as a comment: TOML has no
+        null.
 
     Returns
     -------

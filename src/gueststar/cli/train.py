@@ -52,16 +52,17 @@ def train(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a training set with the whole chain, train a real/bogus model on it, and measure it.
+    """Make a training set, train a real/bogus model on it, and measure it.
 
-    Simulated pairs of frames, and real ones where given, get artificial reals before the subtraction. A folder of real
-    frames is read as `gueststar run` reads it; a file instrument.toml in it is its instrument profile.
+    Simulated pairs of frames, and real ones where given, get artificial reals
+    before the subtraction. A folder of real frames is read as `gueststar run`
+    reads it; a file instrument.toml in it is its instrument profile.
 
     \b
     gueststar train --out my_model
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
-    """
+    """  # noqa: D301
     from gueststar.night.pool import available_cores
     from gueststar.training import Training, make_and_train
 

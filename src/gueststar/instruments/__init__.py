@@ -11,9 +11,10 @@ import tomllib
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gueststar.errors import ConfigError
 from gueststar.options import Options
@@ -59,6 +60,14 @@ class FileName(Options):
             raise ValueError(f"not a regular expression: {error}") from None
         return value
 
+    @model_validator(mode="after")
+    def _known_groups(self) -> FileName:
+        groups = set(re.compile(self.pattern).groupindex)
+        unknown = {name for _, name, _, _ in Formatter().parse(self.chip) if name is not None} - groups
+        if unknown:
+            raise ValueError(f"chip = {self.chip!r} uses {sorted(unknown)}, which the pattern does not name")
+        return self
+
     def read(self, name: str) -> dict[str, str]:
         """Groups of the pattern in a file name; empty when it does not match."""
         stem = re.sub(r"(\.(fits?|fts|fz|gz))+$", "", Path(name).name, flags=re.IGNORECASE)
@@ -99,7 +108,6 @@ def instrument_names() -> list[str]:
     return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-@lru_cache(maxsize=64)
 def load_instrument(name: str) -> Instrument:
     """Load a profile by name, or from a path to a TOML file.
 
@@ -108,23 +116,32 @@ def load_instrument(name: str) -> Instrument:
     ConfigError
         For an unknown name (the valid ones are listed) or a bad profile.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"instrument profile {name!r}: no such file", key="instrument", value=name)
-        text, source = path.read_text(encoding="utf-8"), name
-    elif name in instrument_names():
-        source = f"instrument profile {name!r}"
-        text = (resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
-    else:
+    if not name.endswith(".toml"):
+        return _shipped(name)
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"instrument profile {name!r}: {reason}", key="instrument", value=name) from None
+    return _parsed(text, f"instrument profile {name!r}")
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Instrument:
+    if name not in instrument_names():
         valid = ", ".join(instrument_names())
         raise ConfigError(
             f"instrument = {name!r}: unknown profile; valid ones are {valid}, or a path to a .toml file",
             key="instrument",
             value=name,
         )
+    text = (resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+    return _parsed(text, f"instrument profile {name!r}")
+
+
+def _parsed(text: str, source: str) -> Instrument:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not valid TOML: {error}", key="instrument", value=name) from None
+        raise ConfigError(f"{source}: not valid TOML: {error}", key="instrument") from None
     return Instrument.parse(values, source=source)

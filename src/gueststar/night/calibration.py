@@ -95,7 +95,7 @@ def make_masters(task: MasterTask, clock: StageClock) -> MadeMasters:
         for frame in task.frames:
             done = Guarded(_read)(FrameTask(frame.name, frame.path, task.instrument))
             if done.value is None:
-                failures.append(done.failure)
+                failures.append(done.outcome)
             else:
                 frames.append(done.value)
     if not frames:

@@ -36,8 +36,8 @@ class FrameTask:
 class FoundFrame:
     """A file that is a frame.
 
-    `name` is unique in the night; `file_id` is a hash of the file; `stored_key` is not empty for an image that gueststar
-    wrote.
+    `name` is unique in the night; `file_id` is a hash of the file; `stored_key` is not empty for an image that
+    gueststar wrote.
     """
 
     name: str

@@ -50,11 +50,11 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T, R]):
-    """End of a task: its value, or the outcome that says why there is none."""
+    """End of a task: its value, or None and an outcome that says why there is none."""
 
     task: T
     value: R | None
-    failure: Outcome | None
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Guarded(Generic[T, R]):
         """Do one task."""
         clock = StageClock()
         try:
-            return Done(task, self.function(task, clock), None)
+            return Done(task, self.function(task, clock), Outcome(task.name, "ok"))
         except GueststarError as error:
             failure = Outcome(
                 task.name, "failed", stage=clock.stage, reason=error.message, facts=error.facts, seconds=clock.seconds

@@ -94,7 +94,8 @@ def _near(xy: NDArray[np.float64], others: NDArray[np.float64], radius: float) -
     if len(others) == 0 or len(xy) == 0:
         return np.zeros(len(xy), bool)
     distance, _ = cKDTree(others).query(xy, distance_upper_bound=radius)
-    return np.isfinite(distance)
+    near: NDArray[np.bool_] = np.isfinite(distance)
+    return near
 
 
 def _one_to_one(

@@ -37,7 +37,6 @@ from gueststar.night.records import (
     facts_of,
     provenance,
     threshold_of,
-    title_of,
     with_sky_noise,
 )
 from gueststar.pipeline import PairResult, process_pair
@@ -114,7 +113,7 @@ def run_pair(
         hashed = config_hash(config)
         key = digest(__version__, hashed, *(image.image_id for image in images))
         names = Names(plain_name(science), science.name, reference.name, key, hashed)
-        outcome = process_images(*images, folder, config, names, watch=watch, clock=clock)
+        outcome = process_images(images[0], images[1], folder, config, names, watch=watch, clock=clock)
     return outcome
 
 
@@ -129,7 +128,7 @@ def process_images(
 ) -> Outcome:
     """Process two images and write all products into a folder that exists.
 
-    With ``config.night.inject`` a second processing with artificial reals follows; it changes none of the other products.
+    With ``config.night.inject`` a second processing with artificial reals follows; it changes no other product.
 
     Raises
     ------
@@ -193,7 +192,8 @@ def write_products(
         with watch("picture"):
             figure = pair_figure(
                 result.science, result.reference, result.difference, result.candidates, result.stamps,
-                threshold=threshold, **title_of(result, names),
+                threshold=threshold,
+                title=names.science_file, subtitle=subtitle_of(result, names),
             )  # fmt: skip
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})

@@ -19,10 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 #: One image per core: threads inside an image gain nothing and would fight for the cores.
-_ONE_THREAD: Mapping[str, str] = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-}  # fmt: skip
+_ONE_THREAD: Mapping[str, str] = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
 class Mapper(Protocol):
@@ -40,8 +37,8 @@ class ProcessMap:
     """Map over a pool of fresh processes; a context manager.
 
     When a process dies (out of memory, killed, a crash in compiled code), the tasks that were running are tried again,
-    each alone in its own process. The one that kills its process again is given to `lost`, whose return value stands for
-    its result; all others go on.
+    each alone in its own process. The one that kills its process again is given to `lost`, whose return value stands
+    for its result; all others go on.
 
     Parameters
     ----------
@@ -106,7 +103,7 @@ class ProcessMap:
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # The pool starts its processes one by one, when they are needed: the setting has to last as long as it does.
+            # The pool starts its processes when they are needed: the setting has to last as long as it does.
             self._environment.enter_context(_one_thread())
             self._pool = _start(self.workers)
         return self._pool

@@ -2,9 +2,9 @@
 
 `difference.fits` is tile-compressed (RICE_1) with fixed quantization steps and subtractive dithering that keeps exact
 zeros (Pence, Seaman & White 2010, PASP 122, 1065, Sec. 4; method SUBTRACTIVE_DITHER_2): DIFFERENCE in steps of the
-median noise / 32, VARIANCE in steps of its median / 256, SCORE in steps of 0.01. The added rms error is step / sqrt(12):
-0.9 % of the noise, 0.1 % of the sky's variance, 0.003. MASK is stored without loss. A chip of 2.3 Mpx takes 5.5 MB instead
-of 32 MB, and less time to write than without loss.
+median noise / 32, VARIANCE in steps of its median / 256, SCORE in steps of 0.01. The added rms error, step / sqrt(12),
+is 0.9 % of the noise, 0.1 % of the sky's variance and 0.003. MASK is stored without loss. A chip of 2.3 Mpx takes
+5.5 MB instead of 32 MB, and less time to write than without loss.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from gueststar.pipeline import PairResult
 from gueststar.plots import scores_of
 from gueststar.types import Candidates, Fact, Image
 
-__all__ = ["Names", "cards", "counts_of", "facts_of", "provenance", "threshold_of", "title_of", "with_sky_noise"]
+__all__ = ["Names", "cards", "counts_of", "facts_of", "provenance", "subtitle_of", "threshold_of", "with_sky_noise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ def provenance(result: PairResult, names: Names) -> dict[str, Any]:
 
 
 def cards(result: PairResult, names: Names) -> dict[str, tuple[str | float, str]]:
+    """Keywords of the primary header that tell what the file was made from."""
     notes = provenance(result, names)
     every: dict[str, tuple[str | float, str]] = {
         "GUESTVER": (__version__, "gueststar version"),
@@ -64,12 +65,14 @@ def with_sky_noise(result: PairResult) -> Table:
 
 
 def threshold_of(candidates: Candidates, config: Config) -> float:
+    """Score from which a candidate counts as real: the configuration's, else the model card's."""
     if config.night.rb_threshold is not None:
         return config.night.rb_threshold
     return float(candidates.table.meta.get("rb_threshold", 0.5))
 
 
 def facts_of(result: PairResult, threshold: float) -> dict[str, Fact]:
+    """Numbers of the whole pair, for the outcome and the report."""
     science, reference, difference = result.science, result.reference, result.difference
     meta = result.candidates.table.meta
     good = difference.numpy("mask") == 0
@@ -87,6 +90,7 @@ def _fwhm(image: Image) -> float | None:
 
 
 def counts_of(candidates: Candidates, threshold: float) -> dict[str, int]:
+    """Numbers of candidates by sign, and of those that count as real."""
     positive = candidates["snr"] > 0
     strong = scores_of(candidates) >= threshold
     return {
@@ -95,11 +99,11 @@ def counts_of(candidates: Candidates, threshold: float) -> dict[str, int]:
     }  # fmt: skip
 
 
-def title_of(result: PairResult, names: Names) -> dict[str, str]:
-    """Headline and subtitle of the picture."""
+def subtitle_of(result: PairResult, names: Names) -> str:
+    """Second line of the picture."""
     science, difference = result.science, result.difference
     parts = [f"minus {names.reference_file}", science.field, science.chip, science.band]
     if np.isfinite(science.mjd_mid):
         parts.append(f"MJD {science.mjd_mid:.5f}")
     parts.append(f"zero point {difference.zeropoint:.2f} mag ({science.zeropoint_source})")
-    return {"title": names.science_file, "subtitle": "   ".join(part for part in parts if part)}
+    return "   ".join(part for part in parts if part)

@@ -141,7 +141,7 @@ def make_reference(task: ReferenceTask, clock: StageClock) -> MadeReference:
         with clock("load"):
             done = Guarded(load_light)(LightTask(frame, task.config, task.masters, task.catalog))
         if done.value is None:
-            failures.append(replace(done.failure, field=task.group.field, chip=task.group.chip))
+            failures.append(replace(done.outcome, field=task.group.field, chip=task.group.chip))
         else:
             images.append(done.value)
             used.append(frame)

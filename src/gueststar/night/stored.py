@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from astropy.io import fits
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
@@ -60,13 +61,12 @@ def write_image(path: Path, image: Image, *, key: str = "") -> None:
         hdus.append(fits.ImageHDU(image.psf.planes.cpu().numpy(), name="PSF"))
         notes["psf"] = {name: getattr(image.psf, name) for name in ("fwhm", "ellipticity", "order", "extent")}
     if image.stars is not None:
-        table = np.rec.fromarrays(list(image.stars.columns().values()), names=list(image.stars.columns()))
-        hdus.append(fits.BinTableHDU(table, name="STARS"))
+        hdus.append(fits.BinTableHDU(Table(image.stars.columns()), name="STARS"))
         notes["stars"] = {
             f.name: getattr(image.stars, f.name) for f in fields(Stars) if f.name not in image.stars.columns()
         }
     # JSON in a table cell: header cards are too short for it and would round the numbers.
-    hdus.append(fits.BinTableHDU(np.rec.array([(json.dumps(notes),)], names=["json"]), name="NOTES"))
+    hdus.append(fits.BinTableHDU(Table({"json": [json.dumps(notes)]}), name="NOTES"))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
     replace_file(path, buffer.getvalue())
@@ -84,29 +84,25 @@ def read_image(path: Path, *, device: str = "cpu") -> Image:
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             with fits.open(path, memmap=False) as hdus:
-                notes = _notes(hdus)
-                planes = {plane: _tensor(hdus[plane.upper()].data) for plane in _PLANES}
-                wcs = WCS(hdus["DATA"].header)
-                psf = (
-                    Psf(_tensor(hdus["PSF"].data), **{**notes["psf"], "extent": tuple(notes["psf"]["extent"])})
-                    if "psf" in notes
-                    else None
-                )
-                stars = None
-                if "stars" in notes:
-                    rows = hdus["STARS"].data
-                    columns = {
-                        name: np.array(rows[name]).astype(rows[name].dtype.newbyteorder("=")) for name in rows.names
-                    }
-                    stars = Stars(**columns, **notes["stars"])
+                image = _image(hdus, _notes(hdus))
         except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
             raise FrameError(f"{path}: not an image written by gueststar: {error}", path=str(path)) from error
-    values = {name: float("nan" if notes[name] is None else notes[name]) for name in _NUMBERS}
-    texts = {name: notes[name] for name in _TEXTS}
-    image = Image(
-        **planes, psf=psf, stars=stars, wcs=wcs if wcs.has_celestial else None, facts=notes["facts"], **values, **texts
-    )
     return image.to(device) if device != "cpu" else image
+
+
+def _image(hdus: fits.HDUList, notes: dict[str, Any]) -> Image:
+    wcs = WCS(hdus["DATA"].header)
+    values: dict[str, Any] = {plane: _tensor(hdus[plane.upper()].data) for plane in _PLANES}
+    values |= {name: float("nan" if notes[name] is None else notes[name]) for name in _NUMBERS}
+    values |= {name: notes[name] for name in _TEXTS}
+    if "psf" in notes:
+        shape = {**notes["psf"], "extent": tuple(notes["psf"]["extent"])}
+        values["psf"] = Psf(_tensor(hdus["PSF"].data), **shape)
+    if "stars" in notes:
+        rows = hdus["STARS"].data
+        columns = {name: np.array(rows[name]).astype(rows[name].dtype.newbyteorder("=")) for name in rows.names}
+        values["stars"] = Stars(**{**columns, **notes["stars"]})
+    return Image(wcs=wcs if wcs.has_celestial else None, facts=notes["facts"], **values)
 
 
 def read_image_facts(path: Path) -> tuple[FrameFacts, str] | None:

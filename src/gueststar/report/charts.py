@@ -67,9 +67,10 @@ class Chart:
         left, right = self.x(edge[:-1]), self.x(edge[1:])
         top, bottom = self.y(floor + count), self.y(floor)
         for i in np.flatnonzero(count):
+            width, height = max(right[i] - left[i] - 1, 0.5), bottom[i] - top[i]
             self._parts.append(
-                f'<rect class="{kind}" x="{left[i]:.1f}" y="{top[i]:.1f}" width="{max(right[i] - left[i] - 1, 0.5):.1f}" '
-                f'height="{bottom[i] - top[i]:.1f}"><title>{edge[i]:.3g} to {edge[i + 1]:.3g}: {count[i]:g}</title></rect>'
+                f'<rect class="{kind}" x="{left[i]:.1f}" y="{top[i]:.1f}" width="{width:.1f}" height="{height:.1f}">'
+                f"<title>{edge[i]:.3g} to {edge[i + 1]:.3g}: {count[i]:g}</title></rect>"
             )
         if label:
             self._keys.append((kind, label))
@@ -114,7 +115,8 @@ class Chart:
         axes.append(f'<line class="axis" x1="{self._left}" x2="{right}" y1="{base}" y2="{base}"/>')
         middle = (self._left + right) / 2
         axes.append(
-            f'<text class="label" x="{middle:.0f}" y="{self.height - 6}" text-anchor="middle">{escape(self.x_label)}</text>'
+            f'<text class="label" x="{middle:.0f}" y="{self.height - 6}" text-anchor="middle">'
+            f"{escape(self.x_label)}</text>"
         )
         axes.append(
             f'<text class="label" transform="translate(13,{(self._top + base) / 2:.0f}) rotate(-90)" '

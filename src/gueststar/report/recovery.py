@@ -7,6 +7,7 @@ C(s) = A / (1 + exp(-(ln s - m) / w)), fitted by maximum likelihood to found / n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,7 +78,7 @@ def recovery_bins(snr: ArrayLike, found: ArrayLike, *, edges: tuple[float, ...] 
     """
     value, hit = np.asarray(snr, np.float64), np.asarray(found, bool)
     bins = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         # The largest drawn S/N may equal the last edge.
         inside = (value >= low) & ((value < high) | ((value == high) & (high == edges[-1])))
         n, k = int(inside.sum()), int(hit[inside].sum())
@@ -129,7 +130,8 @@ def completeness(
     for i, (level, at) in enumerate(zip(levels, _levels(best, levels), strict=True)):
         low, high = np.quantile(samples[:, i], (0.025, 0.975), method="nearest") if n_bootstrap else (np.nan, np.nan)
         rows.append((level, float(at), float(low), float(high)))
-    return Completeness(*(float(p) for p in best), tuple(rows), (float(value.min()), float(value.max())))
+    plateau, midpoint, width = (float(p) for p in best)
+    return Completeness(plateau, midpoint, width, tuple(rows), (float(value.min()), float(value.max())))
 
 
 def _curve(parameters: NDArray[np.float64], logs: NDArray[np.float64]) -> NDArray[np.float64]:

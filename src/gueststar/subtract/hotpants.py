@@ -58,8 +58,8 @@ class Hotpants(Options):
         share = float(((flags != 0) & (science.numpy("mask") == 0)).mean())
         if share > 0.9 or not np.isfinite(data[flags == 0]).all():
             raise SubtractionError(
-                f"hotpants gave up {100.0 * share:.0f} % of the good pixels: it found no kernel; use engine 'kernel', or "
-                "change subtract.stamps_x, subtract.stamps_y",
+                f"hotpants gave up {100.0 * share:.0f} % of the good pixels: it found no kernel; use engine 'kernel', "
+                "or change subtract.stamps_x, subtract.stamps_y",
                 bad_fraction=share,
             )
         device = science.data.device

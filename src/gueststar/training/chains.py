@@ -1,7 +1,8 @@
 """The conditions and the settings under which training pairs are made: the default chain, and worse ones.
 
 The default chain leaves about ten artifacts on a small frame, too few to learn their variety from. The worse chains
-register and match with fewer terms, keep peaks on flagged pixels, or do not look for cosmic rays and hot pixels; comes out are the artifacts of a bad night or of another program, on the same frames.
+register and match with fewer terms, keep peaks on flagged pixels, or do not look for cosmic rays and hot pixels; what
+comes out are the artifacts of a bad night or of another program, on the same frames.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def training_survey() -> Survey:
             "fwhm_px": (1.7, 4.8),
             "ellipticity": (0.0, 0.2),
             "psf_variation": 0.15,
-            "cosmic_rays_per_chip": 60.0,
+            "cosmic_rays_per_chip": 120.0,
             "hot_pixels": 6e-4,
             "wobble_px": 0.1,
             "flat_error": 0.008,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from gueststar import __version__
 from gueststar.errors import GueststarError, InputError
