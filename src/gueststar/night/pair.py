@@ -36,6 +36,7 @@ from gueststar.night.records import (
     counts_of,
     facts_of,
     provenance,
+    subtitle_of,
     threshold_of,
     with_sky_noise,
 )

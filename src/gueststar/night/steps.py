@@ -11,7 +11,7 @@ from gueststar.config import Config
 from gueststar.errors import InputError
 from gueststar.night.calibration import Master, group_masters, make_masters
 from gueststar.night.folders import staged_folder
-from gueststar.night.frames import FoundFrame, FrameTask, Group, digest, examine, group_lights
+from gueststar.night.frames import FoundFrame, Group, digest, examine, group_lights
 from gueststar.night.guard import Done, Guarded, StageClock
 from gueststar.night.ledger import Ledger
 from gueststar.night.pair import process_images
@@ -78,12 +78,30 @@ def process_image(task: ImageTask, clock: StageClock) -> Outcome:
 
 
 def process_night(run: Run, tasks: Sequence[Any], earlier: Sequence[Any] | None) -> int:
+    """Do all steps; returns how many images an earlier run had finished.
+
+    Parameters
+    ----------
+    run : Run
+    tasks : sequence of FrameTask
+        Files of the night.
+    earlier : sequence of FrameTask or None
+        Files of the reference folder, if there is one.
+
+    Raises
+    ------
+    InputError
+        When there is no light frame.
+    """
     frames = _examine(run, tasks, "headers")
     references = None if earlier is None else _examine(run, earlier, "reference headers", store=False)
     masters = _calibrate(run, frames)
     groups = group_lights([frame for frame in frames if frame.facts.kind == "light"])
     kinds = [frame.facts.kind for frame in frames]
     run.ledger.record["inputs"] = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    if not groups and not run.ledger.outcomes:
+        found = ", ".join(f"{n} {kind}" for kind, n in run.ledger.record["inputs"].items())
+        raise InputError(f"the night holds no light frame, only {found}; are the kinds of the frames in the headers?")
     made = _make_references(run, groups, references, masters)
     return _process_lights(run, groups, made, masters, own=references is None)
 
