@@ -9,6 +9,7 @@ DEMO    := demo
 TOROS   := examples/data/toros_eso085
 WORKERS ?= 2
 DEVICE  ?= cpu
+TRAIN   ?= --real $(TOROS)
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The linters and the documentation builder are found in .venv, and only there.
@@ -78,8 +79,10 @@ wheel: $(VENV)/.dev ## build the wheel
 	rm -rf dist
 	python -m build --wheel --outdir dist .
 
-train: $(VENV)/.user ## retrain the shipped real/bogus model from nothing
-	gueststar train --device $(DEVICE)
+train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
+	rm -rf build/model
+	gueststar train --out build/model --device $(DEVICE) --workers $(WORKERS) $(TRAIN)
+	@echo "To ship it, read build/model/card.json, and copy model.onnx and card.json to src/gueststar/realbogus/shipped"
 
 bench: $(VENV)/.dev ## time each stage on a full chip, beside the peers that are installed
 	python benchmarks/pair.py

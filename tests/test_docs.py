@@ -170,7 +170,7 @@ def test_commands_on_the_pages_exist(page: Path) -> None:
     for line in shell_lines(page):
         words = shlex.split(line)
         if words[0] == "make":
-            target = next(word for word in words[1:] if "=" not in word)
+            target = next((word for word in words[1:] if "=" not in word), "help")
             assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{name_of(page)}: no target {line!r}"
             continue
         name = max((n for n in commands() if words[: len(n.split())] == n.split()), key=len)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -21,6 +21,7 @@ __all__ = [
     "profile_page",
     "sections",
     "survey_page",
+    "training_page",
 ]
 
 
@@ -57,6 +58,15 @@ def survey_page() -> str:
     return "\n".join((heading("Settings of the simulator"), *_sections_text(Survey)))
 
 
+def training_page() -> str:
+    """Return the page of all options of the training."""
+    from gueststar.simulate.survey import Survey
+    from gueststar.training import Training
+
+    intro = "What ``gueststar train`` takes from ``--config`` and ``--set``.\n"
+    return "\n".join((heading("Training options"), intro, *_sections_text(Training, elsewhere={Survey: "survey"})))
+
+
 def profile_page() -> str:
     """Return the page of the shipped instrument profiles and of everything that a profile can say."""
     from gueststar.instruments import Instrument, instrument_names, load_instrument
@@ -78,8 +88,13 @@ def profile_page() -> str:
     )
 
 
-def _sections_text(root: type[BaseModel], *, line: str = "-") -> Iterator[str]:
-    """Yield each section; an options object that comes twice is described where it is least deep."""
+def _sections_text(
+    root: type[BaseModel], *, line: str = "-", elsewhere: Mapping[type[BaseModel], str] | None = None
+) -> Iterator[str]:
+    """Yield each section; an options object that comes twice is described where it is least deep.
+
+    Those in `elsewhere` are described on the page that it names.
+    """
     found = list(sections(root))
     home = {model: path for path, model in sorted(found, key=lambda item: -item[0].count("."))}
     for path, model in found:
@@ -88,6 +103,9 @@ def _sections_text(root: type[BaseModel], *, line: str = "-") -> Iterator[str]:
         if engine is not None:
             title += f' with engine = "{engine.default}"'
         yield heading(title, line)
+        if model in (elsewhere or {}):
+            yield f"The fields of :doc:`{(elsewhere or {})[model]}`.\n"
+            continue
         if home[model] != path:
             yield f"The fields of `[{home[model]}]`_.\n"
             continue

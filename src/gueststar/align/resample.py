@@ -89,7 +89,7 @@ def resample(
     lost = (mask & int(Mask.NO_DATA)) != 0
     data = torch.where(lost | ~torch.isfinite(data), torch.zeros_like(data), data)
     good = torch.isfinite(variance) & (variance > 0)
-    variance = torch.where(good, variance, reference.variance.median())
+    variance = torch.where(good, variance, reference.variance[::7, ::7].median())
     aligned = replace(
         reference,
         data=data,

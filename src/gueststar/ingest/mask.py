@@ -26,10 +26,12 @@ def flag_saturated(pixels: NDArray[np.float32], level: float, *, grow_px: int = 
     if not full.any():
         return flags
     flags[full] = int(Mask.SATURATED)
-    tensor = torch.from_numpy(full.astype(np.int16))
-    neighbours = torch.nn.functional.avg_pool2d(tensor[None, None].float(), 3, 1, 1)[0, 0] * 9.0
-    cores = (tensor * (neighbours > 2.5)).to(torch.int16)
-    flags |= grow_mask(cores, grow_px).numpy() * np.int16(Mask.SATURATED)
+    y, x = np.nonzero(full)
+    padded = np.pad(full, 1)
+    neighbours = sum(padded[y + dy, x + dx].astype(int) for dy in range(3) for dx in range(3))
+    cores = np.zeros(pixels.shape, np.int16)
+    cores[y, x] = (neighbours > 2) * np.int16(Mask.SATURATED)
+    flags |= grow_mask(torch.from_numpy(cores), grow_px).numpy()
     return flags
 
 

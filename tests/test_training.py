@@ -1,0 +1,177 @@
+"""Training sets through the whole chain: truth comes back as labels, groups stay whole, one call makes a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gueststar.errors import InputError, OutputError
+from gueststar.realbogus.card import read_model
+from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.score import load_model
+from gueststar.realbogus.train import Train
+from gueststar.simulate.night import simulate_pair
+from gueststar.simulate.survey import Survey
+from gueststar.training import (
+    Training,
+    TrainingSet,
+    make_and_train,
+    make_training_set,
+    real_pairs,
+    simulated_rows,
+    split_set,
+    train_model,
+)
+from gueststar.training.chains import Chain, training_survey, vary_faults, worse_chain
+
+# A small crowded sky: enough stars on a small frame to register, match and fail at.
+SURVEY = training_survey().model_copy(update={"galactic_latitude_deg": (5.0, 15.0), "cosmic_rays_per_chip": 300.0})
+SMALL = TrainingSet(n_pairs=4, shape=(300, 320), survey=SURVEY, injected=12, worse_passes=1, real_passes=3, seed=3)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    pieces, failures = simulated_rows(SMALL, 0)
+    assert not failures
+    return pieces
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_training_set(SMALL, tmp_path_factory.mktemp("sets") / "small")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    pair = simulate_pair(Survey(galactic_latitude_deg=(8.0, 10.0)), seed=5, shape=(300, 320))
+    return [pair.science.image(), pair.reference.image()]
+
+
+def test_most_injected_sources_come_back_as_reals_of_both_signs(rows):
+    for piece in rows:
+        kinds = piece["kind"].tolist()
+        snr = piece["snr"][piece.labels == 1]
+        assert 6 <= kinds.count("injected") + kinds.count("faded") <= SMALL.injected
+        np.testing.assert_allclose(np.abs(snr), piece["true_snr"][piece.labels == 1], rtol=0.6, atol=5)
+    joined = np.concatenate([piece["kind"] for piece in rows])
+    faded = np.concatenate([piece["flux"] for piece in rows])[joined == "faded"]
+    assert faded.size
+    assert (faded < 0).all()
+    assert np.isin(joined, ["supernova", "hostless", "asteroid"]).any()
+
+
+def test_reals_are_centred_and_measured_numbers_are_there(rows):
+    real = rows[0].select(rows[0].labels == 1)
+    centre = SMALL.stamp_size // 2
+    core = np.asarray(real.cube[:, 2, centre - 1 : centre + 2, centre - 1 : centre + 2], np.float64).sum((1, 2))
+    assert (np.sign(core) == np.sign(real["flux"])).mean() > 0.9
+    assert real.cube.shape[-1] == SMALL.stamp_size
+    assert np.isfinite(real["snr"]).all()
+
+
+def test_the_same_number_gives_the_same_rows_and_another_another(rows):
+    again, _ = simulated_rows(SMALL, 0)
+    assert [piece.content_hash() for piece in again] == [piece.content_hash() for piece in rows]
+    other, _ = simulated_rows(SMALL, 1)
+    assert other[0].content_hash() != rows[0].content_hash()
+    assert other[0]["tile"][0] != rows[0]["tile"][0]
+
+
+def test_all_passes_of_a_pair_are_one_group(rows):
+    assert [piece["chain"][0] == "default" for piece in rows] == [True, False]
+    assert len({piece[name][0] for piece in rows for name in ("tile", "night", "reference")}) == 1
+
+
+def test_artifacts_of_one_pass_are_bounded(rows):
+    few, _ = simulated_rows(SMALL.model_copy(update={"artifacts_most": 3}), 0)
+    for piece, all_of_it in zip(few, rows, strict=True):
+        assert (piece.labels == 0).sum() == min(3, (all_of_it.labels == 0).sum())
+        assert (piece.labels == 1).sum() == (all_of_it.labels == 1).sum()
+
+
+def test_the_set_says_how_it_was_made(made):
+    assert made.facts["options"]["seed"] == 3
+    assert made.facts["n"] == len(made)
+    assert made.facts["hash"] == made.content_hash()
+    assert len(np.unique(made["tile"])) == 4
+    assert (made.labels == 1).sum() > 30
+    assert (made.labels == 0).sum() > 10
+
+
+def test_more_workers_make_the_same_set(made, tmp_path):
+    parallel = make_training_set(SMALL.model_copy(update={"workers": 2}), tmp_path / "set")
+    assert parallel.facts["hash"] == made.facts["hash"]
+
+
+def test_frames_without_stars_are_left_out_and_told(tmp_path):
+    empty = SMALL.model_copy(
+        update={"n_pairs": 1, "survey": SURVEY.model_copy(update={"star_density": 0.0, "galaxy_density": 0.0})}
+    )
+    pieces, failures = simulated_rows(empty, 0)
+    assert not pieces
+    assert len(failures) == 2
+    assert "Error with default" in failures[0]
+    with pytest.raises(InputError, match="no stamps at all"):
+        make_training_set(empty, tmp_path / "none")
+
+
+def test_real_frames_are_paired_within_their_field(frames):
+    pairs = real_pairs({"a": frames, "b": frames[:1]}, SMALL, partners={"b": frames[1:]})
+    assert [(pair.field, pair.number, pair.again) for pair in pairs] == [
+        ("a", 0, False), ("a", 1, False), ("a", 2, True), ("b", 0, False), ("b", 1, True), ("b", 2, True),
+    ]  # fmt: skip
+    assert all(pair.science.image_id != pair.reference.image_id for pair in pairs)
+    assert {pair.science.image_id for pair in pairs[3:]} == {frames[0].image_id}
+    with pytest.raises(InputError, match="field 'b' has 1 frame"):
+        real_pairs({"b": frames[:1]}, SMALL)
+
+
+def test_one_call_makes_a_model_and_real_fields_are_trained_on_only(frames, tmp_path):
+    options = Training(name="tiny", data=SMALL, train=Train(epochs=1, batch_size=64))
+    seen = []
+    card = make_and_train(
+        options,
+        tmp_path / "model",
+        real_images={"field": frames},
+        held_out_images={"other": frames},
+        progress=lambda stage, done, total: seen.append((stage, done == total)),
+    )
+    assert {("pairs", True), ("held-out pairs", True), ("train", True)} <= set(seen)
+    assert (tmp_path / "model" / "roc.png").stat().st_size > 10_000
+    assert load_model(tmp_path / "model").card.name == read_model(tmp_path / "model")[0].name == "tiny"
+    assert set(card.metrics) == {"simulated", "simulated_default_chain", "real_other"}
+    assert card.metrics["real_other"]["name"].startswith("other: field never seen")
+    dataset = Dataset.load(tmp_path / "model" / "training_set")
+    split = split_set(dataset, seed=3)
+    assert set(dataset["source"][split.train]) == {"simulated", "field"}
+    assert set(dataset["source"][split.test]) == set(dataset["source"][split.validation]) == {"simulated"}
+    with pytest.raises(OutputError, match="holds a model already"):
+        make_and_train(options, tmp_path / "model")
+
+
+def test_a_set_of_real_frames_alone_cannot_be_judged(made, tmp_path):
+    real = Dataset(made.cube, made.sigma, {**made.columns, "source": np.full(len(made), "field")}, {})
+    with pytest.raises(InputError, match="needs simulated pairs"):
+        train_model(Training(), real, tmp_path)
+
+
+def test_every_worse_chain_is_worse_and_says_how(rng):
+    names = set()
+    for _ in range(60):
+        chain = worse_chain(rng)
+        names.add(chain.name)
+        default = Chain()
+        assert chain.name
+        changed = (chain.align.order, chain.subtract.order, chain.subtract.radius_px, chain.detect, chain.ingest)
+        assert changed != (3, 2, 0, default.detect, default.ingest)
+        assert ("rays" in chain.name) == (not chain.ingest.cosmic_rays.enabled)
+    assert len(names) > 10
+
+
+def test_faults_vary_within_their_factor(rng):
+    drawn = [vary_faults(SURVEY, 3.0, rng) for _ in range(50)]
+    wobble = np.array([survey.wobble_px for survey in drawn]) / SURVEY.wobble_px
+    assert wobble.min() >= 1 / 3.001
+    assert wobble.max() <= 3.001
+    assert wobble.std() > 0.3
+    assert vary_faults(SURVEY, 1.0, rng) == SURVEY
