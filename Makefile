@@ -85,7 +85,7 @@ train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
 	@echo "To ship it, read build/model/card.json, and copy model.onnx and card.json to src/gueststar/realbogus/shipped"
 
 bench: $(VENV)/.dev ## time each stage on a full chip, beside the peers that are installed
-	python benchmarks/pair.py
+	python benchmarks/chain.py
 
 clean: ## remove what the other targets made, but not the environment
 	rm -rf $(DEMO) dist build docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -371,7 +371,7 @@ def test_damaged_files_give_a_frame_or_one_of_our_errors(tmp_path, name):
     whole = (tmp_path / "whole.fits").read_bytes()
     if name.endswith("gz"):
         whole = gzip.compress(whole)
-    rng = np.random.default_rng(11)
+    rng, told = np.random.default_rng(11), []
     path = tmp_path / name
     for _ in range(60):
         damaged = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.4 else whole)
@@ -379,11 +379,11 @@ def test_damaged_files_give_a_frame_or_one_of_our_errors(tmp_path, name):
             damaged[place] = rng.integers(256)
         path.write_bytes(bytes(damaged))
         try:
-            frame = read_frame(path)
+            told.append(read_frame(path).name)
         except GueststarError as error:
-            assert name in error.message
-        else:
-            assert frame.data.ndim == 2
+            told.append(error.message)
+    assert len(told) == 60
+    assert all(name in text for text in told)
 
 
 def test_load_image_names_the_file(tmp_path):

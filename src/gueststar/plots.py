@@ -63,7 +63,8 @@ def triplet_pixels(cube: NDArray[np.float32], *, gap: int = 2, width: int = 41) 
     peak = max(float(np.nanmax(plane - level, initial=1.0)) for plane, level in zip(inner[:2], sky[:2], strict=True))
     noise = max(spread[0], spread[1] / 2.0)
     top = max(8.0 * noise, min(peak, 400.0 * noise))
-    reach = max(6.0 * spread[2], 0.7 * float(np.nanmax(np.abs(inner[2]), initial=0.0)))
+    middle = inner[2][tuple(slice(size // 2 - 7, size // 2 + 8) for size in inner.shape[1:])]
+    reach = max(6.0 * spread[2], 0.7 * float(np.nanmax(np.abs(middle), initial=0.0)))
     panels = [grey(plane - level, noise, top) for plane, level in zip(inner[:2], sky[:2], strict=True)]
     panels.append(grey(inner[2], spread[2], reach, symmetric=True))
     column = np.full((inner.shape[1], gap, 3), 255, np.uint8)
@@ -217,7 +218,7 @@ def _circle(
             EllipseCollection(
                 span, span, np.zeros_like(span), units="xy", offsets=np.column_stack([x[keep], y[keep]]),
                 offset_transform=axes.transData, facecolors="none", edgecolors=list(colours),
-                linewidths=1.6 if strong else 0.7, alpha=1.0 if strong else 0.75,
+                linewidths=1.6 if strong else 0.7, alpha=1.0 if strong else min(0.75, 80.0 / max(len(span), 1) + 0.3),
             )
         )  # fmt: skip
     for rank, row in enumerate(rows, 1):

@@ -57,6 +57,7 @@ class Command:
 def commands() -> list[Command]:
     """Every command and group that is not hidden, depth first, the application itself first."""
     import typer.main
+
     from gueststar.cli.main import app
 
     return list(_walk(("gueststar",), typer.main.get_command(app)))
@@ -118,12 +119,11 @@ def _option(param: Any, types: dict[str, Any]) -> str:
         facts.append(f"Default: ``{getattr(default, 'value', default)}``.")
     if param.param_type_name == "option" and param.required:
         facts.append("Required.")
-    if getattr(param, "multiple", False):
+    text = " ".join((getattr(param, "help", None) or "").split())
+    if getattr(param, "multiple", False) and "again" not in text:
         facts.append("May be given more than once.")
-    text = escape(" ".join((getattr(param, "help", None) or "").split()))
-    body = "\n\n".join(part for part in (text, " ".join(fact for fact in facts if fact)) if part)
-    body = "\n".join(f"   {line}".rstrip() for line in body.splitlines())
-    return f".. option:: {', '.join(flags)}\n\n{body}\n"
+    body = " ".join(part for part in (escape(text), *facts) if part)
+    return f".. option:: {', '.join(flags)}\n\n   {body}\n"
 
 
 def _metavar(param: Any, kind: Any) -> str:

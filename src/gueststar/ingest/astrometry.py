@@ -42,7 +42,9 @@ def read_wcs(header: fits.Header) -> WCS | None:
             wcs = WCS(header, naxis=2)
             wcs.wcs.set()
         except (ValueError, KeyError, MemoryError) as error:
-            raise ValueError(f"the WCS of the header cannot be used: {str(error).splitlines()[0]}") from None
+            # wcslib begins with the place in its own source; what was wrong comes on the next line.
+            lines = [line for line in str(error).splitlines() if not line.startswith("ERROR")] or [str(error)]
+            raise ValueError(f"the WCS of the header cannot be used: {lines[0]}") from None
     if not wcs.has_celestial:
         return None
     matrix = np.asarray(wcs.pixel_scale_matrix)
@@ -54,15 +56,12 @@ def read_wcs(header: fits.Header) -> WCS | None:
 def binned_header(header: fits.Header) -> fits.Header:
     """WCS keywords for an image binned 2 x 2: pixel origin, scale and SIP coefficients."""
     new = header.copy()
+    names = [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
+    for key in [name for name in names if name in new] or ["CDELT1", "CDELT2"]:
+        new[key] = 2.0 * float(new.get(key, 1.0))  # a PC matrix alone has steps of 1
     for axis in (1, 2):
         if f"CRPIX{axis}" in new:
             new[f"CRPIX{axis}"] = (float(new[f"CRPIX{axis}"]) - 0.5) / 2.0 + 0.5
-        for key in (f"CDELT{axis}",) if f"CD1_{axis}" not in new and f"CD{axis}_{axis}" not in new else ():
-            if key in new:
-                new[key] = 2.0 * float(new[key])
-        for other in (1, 2):
-            if f"CD{axis}_{other}" in new:
-                new[f"CD{axis}_{other}"] = 2.0 * float(new[f"CD{axis}_{other}"])
     for key in list(new):
         parts = key.split("_")
         if len(parts) == 3 and parts[0] in ("A", "B", "AP", "BP") and parts[1].isdigit() and parts[2].isdigit():

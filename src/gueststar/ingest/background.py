@@ -58,12 +58,19 @@ class Background(Options):
         pixels = np.ascontiguousarray(data)
         first = sep.Background(pixels, mask=bad, **size)
         smooth = uniform_filter(np.where(bad, 0, pixels - first.back()), 5)
-        sources = uniform_filter((smooth > self.source_sigma * first.rms() / 5.0 * 2.0).astype(np.float32), 7) > 0
-        second = sep.Background(pixels, mask=bad | sources, **size)
-        # A cell that is all source keeps nothing in the second pass; then the first is the better guess.
-        best = second if (~(bad | sources)).mean() > 0.2 else first
-        noise = best.rms()
+        sources = uniform_filter((smooth > self.source_sigma * first.rms() * 0.4).astype(np.float32), 7) > 0
+        second = sep.Background(pixels, mask=bad | _where_sky_is_left(sources, bad, mesh), **size)
+        noise = second.rms()
         if not np.isfinite(noise).all() or not (noise > 0).all():
             fallback = float(np.median(noise[noise > 0])) if (noise > 0).any() else float(good.std())
             noise = np.where(np.isfinite(noise) & (noise > 0), noise, fallback)
-        return best.back().astype(np.float32), noise.astype(np.float32)
+        return second.back().astype(np.float32), noise.astype(np.float32)
+
+
+def _where_sky_is_left(sources: NDArray[np.bool_], bad: NDArray[np.bool_], mesh: int) -> NDArray[np.bool_]:
+    """The source mask, lifted in mesh cells of which it would leave little: SEP drops those under half."""
+    rows, columns = np.arange(0, sources.shape[0], mesh), np.arange(0, sources.shape[1], mesh)
+    free = np.add.reduceat(np.add.reduceat((~(sources | bad)).astype(np.int32), rows, axis=0), columns, axis=1)
+    full = np.outer(np.diff(rows, append=sources.shape[0]), np.diff(columns, append=sources.shape[1]))
+    keep = np.repeat(np.repeat(free > 0.55 * full, mesh, axis=0), mesh, axis=1)
+    return np.asarray(sources & keep[: sources.shape[0], : sources.shape[1]])

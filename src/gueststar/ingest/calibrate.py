@@ -11,8 +11,9 @@ from gueststar.errors import InputError
 from gueststar.ingest.frame import Frame
 from gueststar.types import Mask
 
-__all__ = ["calibrate", "combine_darks", "combine_flats"]
+__all__ = ["SATURATION_MARGIN", "calibrate", "combine_darks", "combine_flats"]
 
+SATURATION_MARGIN = 0.95  #: share of the saturation level above which the response is not trusted
 _HOT_SIGMA = 20.0
 _DARK_MATCH = 0.1
 
@@ -26,7 +27,7 @@ def combine_darks(frames: Sequence[Frame]) -> Frame:
         For no frames, or frames of several shapes or exposure times.
     """
     cube = _stack(frames, "dark")
-    times = {round(frame.exposure_s, 2) for frame in frames}
+    times = {round(frame.exposure_s, 2) for frame in frames if np.isfinite(frame.exposure_s)}
     if len(times) > 1:
         raise InputError(f"dark frames of several exposure times {sorted(times)} s cannot be combined")
     dark = np.median(cube, axis=0).astype(np.float32)
@@ -93,7 +94,7 @@ def calibrate(frame: Frame, *, dark: Frame | None = None, flat: Frame | None = N
     flags = np.zeros(data.shape, np.int16) if frame.mask is None else frame.mask.copy()
     saturation = frame.saturation_adu
     facts = dict(frame.facts)
-    full = np.zeros(data.shape, bool) if saturation is None else data >= 0.95 * saturation
+    full = np.zeros(data.shape, bool) if saturation is None else data >= SATURATION_MARGIN * saturation
     if dark is not None:
         _same_shape(frame, dark, "dark")
         data -= dark.data
@@ -106,9 +107,11 @@ def calibrate(frame: Frame, *, dark: Frame | None = None, flat: Frame | None = N
         data /= np.maximum(flat.data, np.float32(0.2))
         flags |= flat.mask if flat.mask is not None else np.int16(0)
         facts["flat"] = flat.name
-    # Saturation is a property of the raw counts: the flat moves it from pixel to pixel.
+    # Saturation is a property of the raw counts: the flat moves its level from pixel to pixel.
     flags[full] |= np.int16(Mask.SATURATED)
-    return replace(frame, data=data, mask=flags, saturation_adu=saturation, facts=facts)
+    return replace(
+        frame, data=data, mask=flags, saturation_adu=saturation, saturation_in_mask=saturation is not None, facts=facts
+    )
 
 
 def _stack(frames: Sequence[Frame], what: str) -> np.ndarray:

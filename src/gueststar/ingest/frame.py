@@ -46,6 +46,8 @@ class Frame:
         ADU, native byte order; a colour mosaic is binned already.
     mask : ndarray of int16 or None
         Bits of `Mask` from the calibration frames.
+    saturation_in_mask : bool
+        The mask tells which raw pixels were saturated; the level no longer does, because a flat was divided out.
     n_frames : float
         Frames summed into a stack.
     header_zeropoint_mag : float or None
@@ -71,4 +73,5 @@ class Frame:
     n_frames: float = 1.0
     header_zeropoint_mag: float | None = None
     mask: NDArray[np.int16] | None = None
+    saturation_in_mask: bool = False
     facts: Mapping[str, Fact] = _field(default_factory=dict)

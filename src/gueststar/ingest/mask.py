@@ -16,20 +16,25 @@ __all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def flag_saturated(pixels: NDArray[np.float32], level: float, *, grow_px: int = 2) -> NDArray[np.int16]:
-    """Flag pixels at or above the saturation level and their neighbours within `grow_px`; bits of `Mask`.
+def flag_saturated(full: NDArray[np.bool_], *, grow_px: int = 2) -> NDArray[np.int16]:
+    """Flag saturated pixels and their neighbours within `grow_px`; bits of `Mask`.
 
     Groups of one or two pixels are not grown: hot pixels and cosmic rays saturate without spilling.
+
+    Parameters
+    ----------
+    full : ndarray of bool, shape (ny, nx)
+        True where the raw pixel is saturated.
+    grow_px : int
     """
-    full = pixels >= level
-    flags = np.zeros(pixels.shape, np.int16)
+    flags = np.zeros(full.shape, np.int16)
     if not full.any():
         return flags
     flags[full] = int(Mask.SATURATED)
     y, x = np.nonzero(full)
     padded = np.pad(full, 1)
     neighbours = sum(padded[y + dy, x + dx].astype(int) for dy in range(3) for dx in range(3))
-    cores = np.zeros(pixels.shape, np.int16)
+    cores = np.zeros(full.shape, np.int16)
     cores[y, x] = (neighbours > 2) * np.int16(Mask.SATURATED)
     flags |= grow_mask(torch.from_numpy(cores), grow_px).numpy()
     return flags

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from gueststar.errors import InputError
 from gueststar.ingest.background import Background
+from gueststar.ingest.calibrate import SATURATION_MARGIN
 from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_saturated
 from gueststar.ingest.psf import MeasurePsf
 from gueststar.ingest.stars import FindStars
@@ -36,7 +37,10 @@ class Ingest(Options):
     saturation_grow_px: int = Field(2, ge=0, le=20, description="Growth of saturated cores, px")
     flag_borders: bool = Field(True, description="Flag edge rows and columns that were not exposed like the rest")
     saturation_margin: float = Field(
-        0.95, gt=0, le=1, description="Share of the saturation level above which the response is not trusted"
+        SATURATION_MARGIN,
+        gt=0,
+        le=1,
+        description="Share of the saturation level from which pixels are not trusted",
     )
 
 
@@ -138,10 +142,10 @@ def _flags(
             raise InputError(f"mask has shape {given.shape}; expected {electrons.shape}", got=str(given.shape))
         flags |= given.astype(np.int16) * np.int16(Mask.BAD if given.dtype == bool else 1)
     flags[~np.isfinite(electrons)] |= int(Mask.NO_DATA)
+    full = (flags & int(Mask.SATURATED)) != 0
     if saturation_adu is not None:
-        level = options.saturation_margin * saturation_adu * gain_e_adu
-        flags |= flag_saturated(electrons, level, grow_px=options.saturation_grow_px)
-    return flags
+        full |= electrons >= options.saturation_margin * saturation_adu * gain_e_adu
+    return flags | flag_saturated(full, grow_px=options.saturation_grow_px)
 
 
 def _variance(signal: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:

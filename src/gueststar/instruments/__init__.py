@@ -121,7 +121,10 @@ def load_instrument(name: str) -> Instrument:
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        missing = isinstance(error, FileNotFoundError)
+        reason = (
+            "no such file" if missing else "not valid TOML: not UTF-8 text" if isinstance(error, ValueError) else error
+        )
         raise ConfigError(f"instrument profile {name!r}: {reason}", key="instrument", value=name) from None
     return _parsed(text, f"instrument profile {name!r}")
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from gueststar import __version__
 from gueststar.config import Config, config_hash
-from gueststar.errors import GueststarError, InputError
+from gueststar.errors import GueststarError, InputError, MissingPartError
 from gueststar.ingest.calibrate import calibrate
 from gueststar.ingest.fits import frame_image, read_frame
 from gueststar.ingest.prepare import measure_image
@@ -44,7 +44,7 @@ from gueststar.pipeline import PairResult, process_pair
 from gueststar.plots import pair_figure
 from gueststar.types import Image, Outcome
 
-__all__ = ["Names", "Observe", "process_images", "run_pair"]
+__all__ = ["Observe", "check_device", "process_images", "run_pair"]
 
 
 class Observe(Protocol):
@@ -96,6 +96,7 @@ def run_pair(
         When `out` exists, or cannot be written to.
     """
     config = config or Config()
+    check_device(config.device)
     out, science, reference = Path(out), Path(science), Path(reference)
     clock = StageClock()
 
@@ -155,7 +156,7 @@ def process_images(
         else:
             with watch("write"):
                 write_table(folder / "injected.parquet", table, provenance=provenance(result, names))
-            products["injected"] = "injected.parquet"
+            products["injected"] = f"{names.folder}injected.parquet"
             found, real = int(table["found"].sum()), int(table["real"].sum())
             counts |= {"injected": len(table), "found": found, "found_real": real}
     outcome = Outcome(
@@ -173,6 +174,20 @@ def _process(science: Image, reference: Image, config: Config, watch: Observe) -
     )  # fmt: skip
 
 
+def check_device(device: str) -> None:
+    """Raise `MissingPartError` when planes are to live on a GPU and there is none."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise MissingPartError(
+            f"device = {device!r}: torch {torch.__version__} finds no GPU; use cpu, or install a torch built for CUDA "
+            "(pip install torch)",
+            device=device,
+        )
+
+
 def write_products(
     folder: Path, result: PairResult, config: Config, names: Names, *, threshold: float, watch: Observe
 ) -> dict[str, str]:
@@ -180,6 +195,7 @@ def write_products(
     notes = provenance(result, names)
     table = with_sky_noise(result)
     products = {"candidates": "candidates.parquet", "stamps": "stamps.npy", "outcome": "outcome.json"}
+
     with watch("write"):
         write_table(folder / "candidates.parquet", table, provenance=notes)
         write_stamps(folder / "stamps.npy", result.stamps)
@@ -200,7 +216,7 @@ def write_products(
             figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
             write_bytes(folder / "pair.png", buffer.getbuffer())
         products["picture"] = "pair.png"
-    return products
+    return {name: names.folder + file for name, file in products.items()}
 
 
 def find_artificial_reals(

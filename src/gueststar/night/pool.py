@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -121,11 +122,20 @@ def _start(workers: int) -> ProcessPoolExecutor:
 
 
 def _initialize() -> None:
-    """Leave Ctrl-C to the parent, and use one thread."""
+    """Leave Ctrl-C to the parent, end when it is gone, and use one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _leave_with(parent: Any) -> None:
+    """Wait for the end of the parent. A worker whose parent was killed would wait for work forever."""
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

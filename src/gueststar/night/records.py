@@ -19,13 +19,17 @@ __all__ = ["Names", "cards", "counts_of", "facts_of", "provenance", "subtitle_of
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the products are called after, and what they were made from."""
+    """What the products are called after, and what they were made from.
+
+    `folder` leads from the run's folder to that of the products; empty, or with a slash at its end.
+    """
 
     image: str
     science_file: str
     reference_file: str
     key: str
     config_hash: str
+    folder: str = ""
 
 
 def provenance(result: PairResult, names: Names) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gueststar.config import Config, config_hash
 from gueststar.night.frames import digest, find_frames
 from gueststar.night.guard import lost
 from gueststar.night.ledger import Ledger, Progress, open_run
+from gueststar.night.pair import check_device
 from gueststar.night.pool import Mapper, ProcessMap
 from gueststar.night.steps import Run, process_night
 from gueststar.realbogus.card import read_model
@@ -98,6 +99,7 @@ def run_night(
         When `out` cannot be written to, or holds something else.
     """
     config = config or Config()
+    check_device(config.device)
     night, out = Path(night).resolve(), Path(out).resolve()
     hashed = config_hash(config)
     tasks = find_frames(night, instrument=config.instrument, leave_out=[out])

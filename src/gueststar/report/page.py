@@ -80,7 +80,8 @@ def recovery_of(injected: Injected) -> Recovery | None:
         return None
     snr, found, real = injected.snr[use], injected.found[use], injected.real[use]
     pairs = zip(recovery_bins(snr, found), recovery_bins(snr, real), strict=True)
-    pull = injected.pull[use & injected.found]
+    # Near the threshold only those are found that noise has made brighter.
+    pull = injected.pull[use & injected.found & (injected.snr >= 10.0)]
     pull = pull[np.isfinite(pull)]
     middle, spread = (float(np.median(pull)), _robust_std(pull)) if pull.size else (np.nan, np.nan)
     return Recovery(
@@ -121,7 +122,7 @@ def _context(night: NightRecord, n_pictures: int) -> dict[str, Any]:
         "stages": _stages(ok),
         "zip": zip,
         "level": _level,
-        "link": lambda name: f"images/{quote(name)}",
+        "link": quote,
     }
 
 
@@ -148,7 +149,7 @@ def _pictures(night: NightRecord, ok: list[Outcome], most: int) -> list[tuple[Ou
     shown = []
     for outcome in ok[:most]:
         name = outcome.products.get("picture")
-        uri = picture_uri(night.out / "images" / outcome.image / name) if name else ""
+        uri = picture_uri(night.out / name) if name else ""
         if uri:
             shown.append((outcome, uri))
     return shown

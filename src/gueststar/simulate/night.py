@@ -18,7 +18,16 @@ from gueststar.simulate.exposure import RawFrame
 from gueststar.simulate.survey import Survey
 from gueststar.simulate.visits import CHIP_NAME, CHIP_SHAPE, SimulatedPair, Visit, simulate_frame, simulate_pair
 
-__all__ = ["CHIP_SHAPE", "RawFrame", "SimulatedPair", "Survey", "Visit", "simulate_frame", "simulate_pair", "write_night"]
+__all__ = [
+    "CHIP_SHAPE",
+    "RawFrame",
+    "SimulatedPair",
+    "Survey",
+    "Visit",
+    "simulate_frame",
+    "simulate_pair",
+    "write_night",
+]
 
 
 def write_night(
