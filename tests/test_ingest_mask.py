@@ -7,7 +7,7 @@ import pytest
 import skies
 import torch
 
-from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_saturated
+from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_saturated
 from gueststar.ingest.prepare import Ingest, prepare_image
 from gueststar.types import Mask, Psf
 
@@ -180,3 +180,28 @@ def test_what_is_too_wide_to_fill_becomes_zero():
     filled = fill_flagged(np.full((40, 40), 5.0, np.float32), flagged)
     assert filled[20, 20] == 0.0
     assert filled[10, 20] == 5.0
+
+
+# --- borders ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
+@pytest.mark.parametrize(
+    ("level", "noise"), [(0.0, 3.0), (300.0, 20.0), (400.0, 70.0)], ids=["overscan", "shade", "noisy"]
+)
+def test_borders_that_were_not_exposed_are_bad(rng, side, level, noise):
+    pixels = rng.normal(400.0, 20.0, (300, 340))
+    strip = {"top": np.s_[-9:], "bottom": np.s_[:9], "left": np.s_[:, :9], "right": np.s_[:, -9:]}[side]
+    pixels[strip] = rng.normal(level, noise, pixels[strip].shape)
+    expected = np.zeros(pixels.shape, bool)
+    expected[strip] = True
+    np.testing.assert_array_equal(flag_borders(pixels.astype(np.float32)) == Mask.BAD, expected)
+
+
+def test_borders_of_a_good_frame_are_good(rng):
+    """Neither a slope of the sky, nor vignetting, nor stars at the edge make a border bad."""
+    y, x = np.mgrid[:300, :340]
+    sky = 400.0 * (1.0 + 0.2 * (x / 340 - 0.5)) * (1.0 - 0.3 * ((x - 170) ** 2 + (y - 150) ** 2) / (170**2 + 150**2))
+    stars = skies.scatter(rng, 150, (300, 340), flux=(500.0, 1e5), margin=-4)
+    counts = skies.expose(skies.paint((300, 340), stars, skies.Shape(3.0)), rng, sky=sky)
+    assert not flag_borders(counts).any()

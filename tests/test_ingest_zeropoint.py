@@ -45,7 +45,7 @@ def test_zero_point_is_recovered(rng, shape):
     done = zeropoint_from_catalog(image, catalog_of(stars, image.wcs, rng))
     n = done.facts["zeropoint_stars"]
     assert n > 50
-    # Scatter of a median, and 1 % for light beyond the PSF stamp.
+    # Scatter of a median, and 1 % for the light that the PSF's own wings are wrong by.
     assert done.zeropoint == pytest.approx(
         TRUTH, abs=4 * 1.25 * done.facts["zeropoint_scatter_mag"] / np.sqrt(n) + 0.01
     )

@@ -23,8 +23,7 @@ def test_folder_appears_when_the_block_ends_well(tmp_path: Path) -> None:
 
 def test_nothing_is_left_when_the_block_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="boom"), staged_folder(tmp_path / "a" / "b") as folder:
-        (folder / "x").write_text("1")
-        raise RuntimeError("boom")
+        _fail_after_writing(folder / "x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -33,9 +32,9 @@ def test_what_exists_is_kept_and_an_empty_folder_is_taken(tmp_path: Path) -> Non
     target.mkdir()
     with staged_folder(target) as folder:
         (folder / "x").write_text("1")
-    with pytest.raises(OutputError, match=r"exists already; choose another --out, or give --overwrite"):
-        with staged_folder(target):
-            pass
+    message = r"exists already; choose another --out, or give --overwrite"
+    with pytest.raises(OutputError, match=message), staged_folder(target):
+        pass
     assert (target / "x").read_text() == "1"
 
 
@@ -47,9 +46,9 @@ def test_overwrite_replaces_known_files_only(tmp_path: Path) -> None:
         (folder / "x").write_text("2")
     assert (target / "x").read_text() == "2"
     (target / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match=r"not replaced: it holds 'thesis.tex'"):
-        with staged_folder(target, overwrite=True, known={"x"}):
-            pass
+    message = r"not replaced: it holds 'thesis.tex'"
+    with pytest.raises(OutputError, match=message), staged_folder(target, overwrite=True, known={"x"}):
+        pass
     assert (target / "thesis.tex").exists()
 
 
@@ -99,6 +98,11 @@ def test_replaced_file_is_old_or_new(tmp_path: Path, monkeypatch: pytest.MonkeyP
         replace_file(path, b"3")
     assert path.read_bytes() == b"2"
     assert [item.name for item in tmp_path.iterdir()] == ["run.json"]
+
+
+def _fail_after_writing(path: Path) -> None:
+    path.write_text("1")
+    raise RuntimeError("boom")
 
 
 def _full(_handle: int) -> None:

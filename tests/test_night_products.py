@@ -78,7 +78,9 @@ def test_difference_file_keeps_the_planes_within_the_stated_steps(image: Image, 
         usable = difference.numpy("mask") == 0
         middle = float(np.median(difference.numpy("variance")[usable]))
         for name, plane, step in (
-            ("DIFFERENCE", "data", np.sqrt(middle) / 32), ("VARIANCE", "variance", middle / 256), ("SCORE", "score", 0.01),
+            ("DIFFERENCE", "data", np.sqrt(middle) / 32),
+            ("VARIANCE", "variance", middle / 256),
+            ("SCORE", "score", 0.01),
         ):  # fmt: skip
             assert hdus[name].data.dtype.kind == "f"
             assert np.abs(hdus[name].data - difference.numpy(plane)).max() <= 0.51 * step
@@ -246,7 +248,7 @@ def test_catalogue_errors_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_catalog(tmp_path / "absent.csv")
     (tmp_path / "a.csv").write_text("ra,dec,colour\n1,2,3\n")
-    with pytest.raises(InputError, match="no column for mag; expected one of mag, .*, found ra, dec, colour"):
+    with pytest.raises(InputError, match=r"no column for mag; expected one of mag, .*, found ra, dec, colour"):
         read_catalog(tmp_path / "a.csv")
     (tmp_path / "a.parquet").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read"):

@@ -173,13 +173,12 @@ def frame_image(
             header=frame.header,
             facts=frame.facts,
         )
+        if frame.saturation_in_mask and frame.saturation_adu is not None:
+            sky = float(image.facts["sky_e"] or 0.0)
+            image = replace(image, saturation=frame.saturation_adu * frame.gain_e_adu - sky)
+        return zeropoint_from_catalog(image, catalog) if catalog is not None else image
     except InputError as error:
         raise type(error)(f"{frame.name}: {error.message}", **error.facts) from None
-    if frame.saturation_in_mask and frame.saturation_adu is not None:
-        sky = image.facts["sky_e"]
-        level = frame.saturation_adu * frame.gain_e_adu - (float(sky) if sky is not None else 0.0)
-        image = replace(image, saturation=level)
-    return zeropoint_from_catalog(image, catalog) if catalog is not None else image
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.ingest.psf import psf_photometry
 from gueststar.types import Image
 
 __all__ = ["Catalog", "instrumental_zeropoint", "zeropoint_from_catalog"]
@@ -55,7 +57,7 @@ def zeropoint_from_catalog(image: Image, catalog: Catalog, *, radius_px: float =
         raise InputError("a zero point from a catalogue needs measured stars; call measure_image first")
     from scipy.spatial import cKDTree
 
-    x, y = image.wcs.all_world2pix(catalog.ra_deg, catalog.dec_deg, 0, quiet=True)
+    x, y = image.wcs.world_to_pixel(SkyCoord(catalog.ra_deg, catalog.dec_deg, unit="deg"))
     ny, nx = image.shape
     inside = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0) & (x < nx - 1) & (y < ny - 1)
     stars = image.stars[(image.stars.flags == 0) & (image.stars.snr > 10) & (image.stars.flux > 0)]
@@ -70,7 +72,9 @@ def zeropoint_from_catalog(image: Image, catalog: Catalog, *, radius_px: float =
             f"lie in the image, {len(stars)} were measured); expected at least {minimum}; is the WCS right?",
             n_matched=matched,
         )
-    offset = catalog.mag[inside][near] + 2.5 * np.log10(stars.flux[index[near]] / _aperture_fraction(image))
+    matched_stars = stars[index[near]]
+    flux = psf_photometry(image.data, image.psf, matched_stars.x, matched_stars.y)
+    offset = catalog.mag[inside][near] + 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
     keep = np.isfinite(offset)
     for _ in range(4):
         middle = np.median(offset[keep])
@@ -78,15 +82,3 @@ def zeropoint_from_catalog(image: Image, catalog: Catalog, *, radius_px: float =
         keep = np.isfinite(offset) & (np.abs(offset - middle) < 3.0 * max(scatter, 0.01))
     facts = {**image.facts, "zeropoint_stars": int(keep.sum()), "zeropoint_scatter_mag": float(scatter)}
     return replace(image, zeropoint=float(np.median(offset[keep])), zeropoint_source="catalog", facts=facts)
-
-
-def _aperture_fraction(image: Image) -> float:
-    """Share of the PSF's flux in the aperture in which the stars were measured."""
-    psf, stars = image.psf, image.stars
-    if psf is None or stars is None:
-        return 1.0
-    radius, k = stars.aperture_px, psf.size
-    yy, xx = np.mgrid[:k, :k] - k // 2
-    # Soft edge of one pixel: the share of a pixel inside the circle, to first order.
-    inside = np.clip(radius + 0.5 - np.hypot(xx, yy), 0.0, 1.0)
-    return float((psf.stamp.double().cpu().numpy() * inside).sum())

@@ -91,16 +91,22 @@ class ProcessMap:
                 suspects += running.values()
                 running = {}
                 self._close()
-                for task in suspects:
-                    yield self._alone(function, task)
+                yield from self._one_by_one(function, suspects)
 
-    def _alone(self, function: Callable[[T], R], task: T) -> R:
-        with _one_thread(), _start(1) as pool:
-            try:
-                return pool.submit(function, task).result()
-            except BrokenProcessPool:
-                result: R = self._lost(task)
-                return result
+    def _one_by_one(self, function: Callable[[T], R], tasks: list[T]) -> Iterator[R]:
+        """Do tasks one after the other in a process of their own; only the one to blame is lost."""
+        remaining = deque(tasks)
+        with _one_thread():
+            while remaining:
+                with _start(1) as pool:
+                    while remaining:
+                        task = remaining.popleft()
+                        try:
+                            result = pool.submit(function, task).result()
+                        except BrokenProcessPool:
+                            yield self._lost(task)
+                            break
+                        yield result
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -73,7 +73,9 @@ def process_image(task: ImageTask, clock: StageClock) -> Outcome:
         science = load_light(task.light, clock)
         with clock("load"):
             reference = read_image(task.reference, device=config.device)
-        names = Names(frame.name, frame.path.name, task.reference.name, task.key, task.config_hash, f"images/{frame.name}/")
+        names = Names(
+            frame.name, frame.path.name, task.reference.name, task.key, task.config_hash, f"images/{frame.name}/"
+        )
         return process_images(science, reference, folder, config, names, watch=clock, clock=clock)
 
 
