@@ -58,7 +58,8 @@ def test_every_tomoe_chip_is_read_from_its_file_name():
 
 
 @pytest.mark.parametrize(
-    "name", ["sTMQ5201903190009423811.fits", "xTMQ1201903190009423811.fits", "sTMQ120190319000942381.fits", "image.fits"]
+    "name",
+    ["sTMQ5201903190009423811.fits", "xTMQ1201903190009423811.fits", "sTMQ120190319000942381.fits", "image.fits"],
 )
 def test_other_names_tell_nothing(name):
     assert load_instrument("tomoe").filename.read(name) == {}

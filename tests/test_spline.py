@@ -42,6 +42,7 @@ def test_single_precision_is_enough(rng):
 
 def test_a_cubic_polynomial_is_reproduced(rng):
     y, x = np.mgrid[:60, :60] / 30.0 - 1.0
+
     def surface(x, y):
         return 1 + x - 2 * y + x * y + x**2 - y**3 + x**2 * y
 

@@ -80,19 +80,22 @@ class MeasurePsf(Options):
         core = _disc(k, max(1.5, 0.35 * k / self.radius_fwhm))
         flux = cube[:, core].sum(1)
         planes = np.zeros((terms.shape[1], k, k))
-        keep = weight > 0
+        # The median knows nothing of neighbours, which stand elsewhere beside each star; clipping starts from it.
+        middle = np.median(cube / flux[:, None, None], axis=0)
+        model = np.broadcast_to(middle / middle.sum(), cube.shape)
+        flux = flux * middle.sum()
         for _ in range(3):
-            scaled = cube / flux[:, None, None]
             # Bright stars are limited by the model, not by noise: a floor keeps a few from deciding alone.
             variance = 1.0 / np.maximum(weight, 1e-30) / flux[:, None, None] ** 2
-            use = keep / (variance + (2e-3 * np.abs(scaled)) ** 2 + 1e-8)
-            planes = _polynomial_per_pixel(scaled, use, terms)
+            trust = (weight > 0) / (variance + (5e-3 * np.abs(model)) ** 2 + 1e-9)
+            pull = np.abs(cube / flux[:, None, None] - model) * np.sqrt(trust)
+            typical = 1.4826 * float(np.median(pull[weight > 0]))
+            use = trust * (pull < self.clip_sigma * max(1.0, typical))
+            planes = _polynomial_per_pixel(cube / flux[:, None, None], use, terms)
             planes /= planes[0].sum()
             model = np.einsum("nm,mij->nij", terms, planes)
             norm = np.maximum((use * model**2).sum((1, 2)), 1e-30)
-            flux = flux * np.clip((use * scaled * model).sum((1, 2)) / norm, 0.2, 5.0)
-            pull = (cube / flux[:, None, None] - model) * np.sqrt(use)
-            keep = (weight > 0) & (np.abs(pull) < self.clip_sigma * max(1.0, float(1.4826 * np.median(np.abs(pull)))))
+            flux = np.maximum((use * cube * model).sum((1, 2)) / norm, 0.1 * flux)
         return _tidy(planes, self.radius_fwhm)
 
 
