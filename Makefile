@@ -72,6 +72,7 @@ format: $(VENV)/.dev ## rewrite the code as ruff formats it
 	ruff format .
 
 docs: $(VENV)/.dev ## build the documentation; warnings are errors
+	rm -rf docs/reference/generated
 	sphinx-build --builder html --fail-on-warning --nitpicky --keep-going --quiet docs docs/_build/html
 	@echo "documentation: $(CURDIR)/docs/_build/html/index.html"
 

@@ -124,16 +124,15 @@ def scatter(
 ) -> Stars:
     """Stars at random: as many faint as bright ones per magnitude, none within `apart` px of another or of `avoid`."""
     ny, nx = shape
-    points = np.empty((0, 2))
-    near = avoid.points if avoid is not None else np.empty((0, 2))
-    for _ in range(200 * n):
-        point = rng.uniform((margin, margin), (nx - 1 - margin, ny - 1 - margin))
-        others = np.vstack((points, near))
-        if apart == 0.0 or len(others) == 0 or np.hypot(*(others - point).T).min() > apart:
-            points = np.vstack((points, point))
-        if len(points) == n:
+    taken = avoid.points if avoid is not None else np.empty((0, 2))
+    first = len(taken)
+    for point in rng.uniform((margin, margin), (nx - 1 - margin, ny - 1 - margin), (200 * n, 2)):
+        if apart == 0.0 or (((taken - point) ** 2).sum(1) > apart**2).all():
+            taken = np.vstack((taken, point))
+        if len(taken) == first + n:
             break
-    else:
+    points = taken[first:]
+    if len(points) < n:
         raise RuntimeError(f"no room for {n} stars {apart} px apart in {shape}")
     return Stars(points[:, 0], points[:, 1], np.exp(rng.uniform(*np.log(flux), n)))
 

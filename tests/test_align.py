@@ -140,9 +140,9 @@ def test_patterns_are_found_among_strangers(rng, flip, lost):
     np.testing.assert_allclose(found(source), camera(source), atol=0.7)
 
 
-@pytest.mark.parametrize("n", [4, 8, 30, 150])
+@pytest.mark.parametrize("n", [4, 8, 20, 60, 150, 400])
 def test_unrelated_stars_have_no_common_pattern(n):
-    for seed in range(6):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         assert match_patterns(rng.uniform(0, 300, (n, 2)), rng.uniform(0, 300, (n, 2))) is None
 
@@ -181,8 +181,10 @@ def test_resampled_pixels_are_those_of_the_analytic_sky(name, fwhm):
         near = np.hypot(*(there - (a, b)).T) < 20
         expected[near] += flux * area * shape(there[near, 0] - a, there[near, 1] - b)
     expected = expected.reshape(SHAPE)
-    good = done.numpy("mask") == 0
-    tolerance = {2.8: 0.012, 4.0: 0.004}[fwhm]
+    # At the very edge of the reference a spline has neighbours on one side only.
+    inside = ((there > 4) & (there < np.array(SHAPE[::-1]) - 5)).all(1).reshape(SHAPE)
+    good = (done.numpy("mask") == 0) & inside
+    tolerance = {2.8: 0.015, 4.0: 0.004}[fwhm]
     assert good.mean() > 0.4
     assert np.abs(done.numpy() - expected)[good].max() < tolerance * expected.max()
 
@@ -203,8 +205,10 @@ def test_resampling_agrees_with_reproject(name):
         wcs.wcs.crpix = np.asarray(pixel)[0] + 1.0
     theirs, _ = reproject_interp((plane, flat[1]), flat[0], shape_out=SHAPE, order="bicubic")
     theirs = theirs * abs(np.linalg.det(camera.matrix))
-    good = (mine.numpy("mask") == 0) & np.isfinite(theirs)
-    good[:8], good[-8:], good[:, :8], good[:, -8:] = (False,) * 4
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    there = camera(np.column_stack((x.ravel(), y.ravel())))
+    inside = ((there > 8) & (there < np.array(SHAPE[::-1]) - 9)).all(1).reshape(SHAPE)
+    good = (mine.numpy("mask") == 0) & np.isfinite(theirs) & inside
     assert good.mean() > 0.5
     # Both are cubic splines; where a science pixel is the larger one, ours averages over it.
     assert np.abs(mine.numpy() - theirs)[good].max() < (2e-3 if name != "finer" else 0.03) * plane.max()

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["generated_pages", "setup"]
 
+_PICTURE = """
+.. figure:: /images/pair.png
+   :alt: Science image, reference, difference, and the stamps of the best candidates with their scores
+   :width: 100%
+
+   What ``pair/pair.png`` looks like: two real frames of ESO 085-030 (TOROS collaboration), 74 seconds apart, and what
+   was found above 5 sigma.
+"""
+
 
 def generated_pages() -> dict[str, str]:
     """Return every generated page: file name to reStructuredText."""
@@ -40,7 +49,8 @@ def generated_pages() -> dict[str, str]:
 def _write_pages(app: Sphinx, _config: object) -> None:
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in generated_pages().items():
+    picture = (Path(app.srcdir) / "images" / "pair.png").is_file()
+    for name, text in {**generated_pages(), "picture.inc": _PICTURE if picture else "\n"}.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:  # unchanged pages are not read again
             path.write_text(text, encoding="utf-8")

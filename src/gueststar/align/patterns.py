@@ -13,10 +13,23 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.stats import poisson
 
-__all__ = ["PatternMatch", "match_patterns"]
+__all__ = ["PatternMatch", "match_patterns", "significant"]
 
 Points = NDArray[np.float64]
+
+_SCALES = (0.2, 5.0)  # of a similarity that is believed
+_SHEAR = 1.1  # largest ratio of the two scales of an affine map
+
+
+def significant(matched: int, chance: float, *, fitted: int, trials: int) -> bool:
+    """Whether so many matches cannot be luck.
+
+    Of `matched` stars, `fitted` match because the map was made to; the others would, under a wrong map, be Poisson
+    with mean `chance`. With `trials` wrong maps tried, less than one lucky one in a thousand is allowed.
+    """
+    return bool(poisson.sf(matched - fitted - 1, max(chance, 1e-9)) * max(trials, 1) < 1e-3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,13 +37,14 @@ class PatternMatch:
     """A similarity target = matrix @ source + offset, and how well it is supported.
 
     `matched` stars of the source list fall within the tolerance of target stars; `chance` is the number expected from
-    a wrong similarity at the same star density.
+    one wrong similarity at the same star density; `trials` similarities were tried.
     """
 
     matrix: NDArray[np.float64]
     offset: NDArray[np.float64]
     matched: int
     chance: float
+    trials: int
 
     def __call__(self, points: Points) -> Points:
         """Map points of shape (n, 2)."""
@@ -65,12 +79,17 @@ def match_patterns(
             found = _refine(found, source[: 3 * n], target[: 3 * n], tolerance_px)
             if best is None or found.matched > best.matched:
                 best = found
-            if found.matched >= max(6.0, 4.0 * found.chance):
+            if _believable(found):
                 return found
         if n >= max(len(source), len(target)):
             break
-    needed = 4 if min(len(source), len(target)) < 8 else 5
-    return best if best is not None and best.matched >= max(needed, 2.5 * best.chance) else None
+    return best if best is not None and _believable(best) else None
+
+
+def _believable(match: PatternMatch) -> bool:
+    scales = np.linalg.svd(match.matrix, compute_uv=False)
+    sane = _SCALES[0] < scales[1] and scales[0] < _SCALES[1] and scales[0] < _SHEAR * scales[1]
+    return sane and significant(match.matched, match.chance, fitted=4, trials=match.trials)
 
 
 def _triangles(points: Points) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -150,7 +169,7 @@ def _vote(
     best = int(np.argmax(votes))
     if votes[best] < 4:
         return None
-    return PatternMatch(matrices[best], offsets[best], int(votes[best]), 0.0)
+    return PatternMatch(matrices[best], offsets[best], int(votes[best]), 0.0, len(matrices))
 
 
 def _refine(match: PatternMatch, source: Points, target: Points, tolerance: float) -> PatternMatch:
@@ -173,4 +192,4 @@ def _refine(match: PatternMatch, source: Points, target: Points, tolerance: floa
     inside = int(((moved >= low) & (moved <= high)).all(1).sum())
     area = max(float(np.prod(high - low)), 1.0)
     chance = inside * min(1.0, len(target) * np.pi * tolerance**2 / area)
-    return PatternMatch(matrix, offset, int(np.isfinite(distance).sum()), float(chance))
+    return PatternMatch(matrix, offset, int(np.isfinite(distance).sum()), float(chance), match.trials)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.wcs import NoConvergence
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gueststar.align.patterns import match_patterns
+from gueststar.align.patterns import match_patterns, significant
 from gueststar.errors import AlignmentError
 from gueststar.types import Image, Stars, polynomial_exponents
 
@@ -98,7 +99,7 @@ def register(
         first = wcs_map(science, reference)
         _require_overlap(first, science, reference)
         found = _refine(first, a, b, science.shape, order, search_px, "wcs")
-        if found.matched >= max(minimum_stars, _chance(a, b, reference.shape) * 2.0):
+        if found.matched >= minimum_stars and _sound(found, a, b, reference.shape, trials=int(search_px**2) + 1):
             return found
         patterns = match_patterns(_points(a), _points(b))
         if patterns is not None:
@@ -128,9 +129,10 @@ def register(
         )
     found = _refine(patterns, a, b, science.shape, order, 4.0, "patterns")
     _require_overlap(found, science, reference)
-    if found.matched < minimum_stars:
+    if found.matched < minimum_stars or not _sound(found, a, b, reference.shape, trials=patterns.trials):
         raise AlignmentError(
-            f"only {found.matched} stars match between science and reference, expected at least {minimum_stars}",
+            f"only {found.matched} of {min(len(a), len(b))} stars match between science and reference: fewer than the "
+            f"{minimum_stars} needed, or what chance can explain; do the two frames show the same sky?",
             matched=found.matched,
         )
     return found
@@ -143,8 +145,12 @@ def wcs_map(science: Image, reference: Image) -> Map:
         raise AlignmentError("a map through the sky needs a WCS on both images")
 
     def mapped(points: Points) -> Points:
-        sky = here.all_pix2world(points, 0)
-        x, y = there.all_world2pix(sky[:, 0], sky[:, 1], 0, quiet=True)
+        # Through sky objects, so that galactic or transposed axes on either side mean what they say.
+        sky = here.pixel_to_world(points[:, 0], points[:, 1])
+        try:
+            x, y = there.world_to_pixel(sky)
+        except NoConvergence as error:
+            x, y = error.best_solution.T  # far outside, where distortion polynomials cannot be inverted
         return np.column_stack((x, y))
 
     return mapped
@@ -164,9 +170,15 @@ def _points(stars: Stars) -> Points:
     return np.column_stack((stars.x, stars.y))
 
 
-def _chance(a: Stars, b: Stars, shape: tuple[int, int]) -> float:
-    """Stars of a that fall within 1 px of a star of b by chance."""
-    return len(a) * min(1.0, len(b) * np.pi / (shape[0] * shape[1]))
+def _sound(found: Registration, a: Stars, b: Stars, shape: tuple[int, int], *, trials: int) -> bool:
+    """Whether the matches within 1 px are too many for luck, and a fair share of those that could be."""
+    if found.matched < 3:
+        return False
+    mapped = found(_points(a))
+    inside = int(((mapped > 0).all(1) & (mapped[:, 0] < shape[1]) & (mapped[:, 1] < shape[0])).sum())
+    chance = inside * min(1.0, len(b) * np.pi / (shape[0] * shape[1]))
+    share = found.matched / max(min(inside, len(b)), 1)
+    return share > 0.1 and significant(found.matched, chance, fitted=3, trials=trials)
 
 
 def _require_overlap(first: Map, science: Image, reference: Image) -> None:
@@ -177,11 +189,13 @@ def _require_overlap(first: Map, science: Image, reference: Image) -> None:
     with np.errstate(invalid="ignore"):
         inside = (mapped > -0.5).all(1) & (mapped[:, 0] < mx - 0.5) & (mapped[:, 1] < my - 0.5)
     if inside.mean() < 0.01:
-        far = np.nanmedian(np.hypot(mapped[:, 0] - mx / 2.0, mapped[:, 1] - my / 2.0))
+        apart = np.hypot(mapped[:, 0] - mx / 2.0, mapped[:, 1] - my / 2.0)
+        apart = apart[np.isfinite(apart)]
+        far = float(np.median(apart)) if apart.size else None
+        words = "on opposite sides of the sky" if far is None else f"{far:.0f} reference pixels apart"
         raise AlignmentError(
-            f"science and reference do not overlap: their centres are {far:.0f} reference pixels apart; "
-            "choose a reference of the same field",
-            distance_px=float(far),
+            f"science and reference do not overlap: their centres are {words}; choose a reference of the same field",
+            distance_px=far,
         )
 
 

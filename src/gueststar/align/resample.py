@@ -49,8 +49,9 @@ def resample(
 
     The data are interpolated by cubic B-spline and multiplied by the area of a science pixel in reference pixels, so
     that fluxes stay. Where reference pixels are the smaller ones, each science pixel averages over several points. The
-    variance is interpolated, not reduced: interpolation correlates the noise of neighbours and leaves its sum over a
-    star nearly alone, which is what a matched filter sees. Flags reach every pixel that a flagged one feeds.
+    variance is that which a matched filter sees, not that of one pixel: interpolation correlates the noise of
+    neighbours, but the sum over a patch of sky keeps the variance of the reference pixels that cover it, so it is
+    interpolated and multiplied by the same area. Flags reach every pixel that a flagged one feeds.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def resample(
         data[rows] = _mean_of_points(spline, x, y, times, matrix) * scale
         look = _lookup(x, y, reference.shape)
         noise = nn.grid_sample(reference.variance[None, None], look, "bilinear", "border", align_corners=True)[0, 0]
-        variance[rows] = noise * scale**2 / times**2
+        variance[rows] = noise * scale
         nearest = nn.grid_sample(flags.float()[None, None], look, "nearest", "border", align_corners=True)[0, 0]
         my, mx = reference.shape
         outside = (x < 0) | (y < 0) | (x > mx - 1) | (y > my - 1) | ~torch.isfinite(x + y)

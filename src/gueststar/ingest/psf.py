@@ -197,7 +197,11 @@ def _tidy(planes: NDArray[np.float64], radius_fwhm: float) -> NDArray[np.float64
     counts = np.bincount(rings.ravel())
     profile = np.bincount(rings.ravel(), planes[0].ravel()) / counts
     tidy = planes.copy()
-    tidy[0][outer] = np.maximum(profile[rings[outer]], 0.0)
+    # Where the profile sinks into its noise it ends; cutting at zero ring by ring would keep the positive half.
+    low = np.flatnonzero(profile <= 2e-4 * profile[0])
+    if low.size:
+        profile[low[0] :] = 0.0
+    tidy[0][outer] = profile[rings[outer]]
     tidy[1:, outer] = 0.0
     tidy[0] /= tidy[0].sum()
     tidy[1:] -= tidy[1:].sum((1, 2), keepdims=True) * tidy[0]

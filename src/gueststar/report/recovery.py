@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 __all__ = ["SNR_EDGES", "Completeness", "RecoveryBin", "binomial_interval", "completeness", "recovery_bins"]
 
@@ -54,7 +54,8 @@ class Completeness:
 
     def __call__(self, snr: ArrayLike) -> NDArray[np.float64]:
         """Share found at given S/N."""
-        return _curve(np.array([self.plateau, self.midpoint, self.width]), np.log(np.asarray(snr, np.float64)))
+        u = (np.log(np.asarray(snr, np.float64)) - self.midpoint) / self.width
+        return np.asarray(self.plateau / (1.0 + np.exp(-np.clip(u, -40.0, 40.0))), np.float64)
 
 
 def binomial_interval(found: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -117,54 +118,71 @@ def completeness(
     value, hit = np.asarray(snr, np.float64), np.asarray(found, np.float64)
     if value.size == 0:
         raise ValueError("completeness needs at least one artificial real, got none")
-    logs = np.log(value)
-    best = _fit(logs, hit, np.ones(value.size))
-    rng = np.random.default_rng(seed)
-    samples = np.array(
-        [
-            _levels(_fit(logs, hit, rng.multinomial(value.size, np.full(value.size, 1.0 / value.size)), best), levels)
-            for _ in range(n_bootstrap)
-        ]
-    ).reshape(n_bootstrap, len(levels))
+    # Sources within 1 % of S/N count as alike, which bounds the work however many there are.
+    kinds, counts = np.unique(np.column_stack([np.round(np.log(value), 2), hit]), axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(value.size, counts / value.size, size=n_bootstrap)
+    # The first row is the sample itself, the others are resampled from it.
+    parameters = _fit(kinds[:, 0], kinds[:, 1], np.vstack([counts, drawn]).astype(np.float64))
     rows = []
-    for i, (level, at) in enumerate(zip(levels, _levels(best, levels), strict=True)):
-        low, high = np.quantile(samples[:, i], (0.025, 0.975), method="nearest") if n_bootstrap else (np.nan, np.nan)
-        rows.append((level, float(at), float(low), float(high)))
-    plateau, midpoint, width = (float(p) for p in best)
+    for level in levels:
+        at = _level(parameters, level)
+        low, high = np.quantile(at[1:], (0.025, 0.975), method="nearest") if n_bootstrap else (np.nan, np.nan)
+        rows.append((level, float(at[0]), float(low), float(high)))
+    plateau, midpoint, width = (float(p) for p in parameters[0])
     return Completeness(plateau, midpoint, width, tuple(rows), (float(value.min()), float(value.max())))
 
 
-def _curve(parameters: NDArray[np.float64], logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    plateau, midpoint, width = parameters
-    return np.asarray(plateau / (1.0 + np.exp(-np.clip((logs - midpoint) / width, -60.0, 60.0))), np.float64)
+def _fit(logs: NDArray[np.float64], found: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit A, m and w for each row of weights (b, n) at once; shape (b, 3).
+
+    Fisher scoring with Levenberg's damping in (logit A, m, ln w). A wide Gaussian prior holds what the data leave open,
+    such as the midpoint when all were found.
+    """
+    b = len(weights)
+    prior, precision = np.array([3.0, np.log(6.0), np.log(0.15)]), 1.0 / np.array([3.0, 1.5, 1.0]) ** 2
+    theta = np.tile(prior, (b, 1))
+    damping = np.full(b, 1e-2)
+    value, gradient, information = _likelihood(theta, logs, found, weights)
+    for _ in range(60):
+        slope = gradient - precision * (theta - prior)
+        matrix = information + np.diag(precision)
+        matrix = matrix * (1.0 + damping[:, None, None] * np.eye(3))
+        step = np.clip(np.linalg.solve(matrix, slope[..., None])[..., 0], -1.0, 1.0)
+        trial = theta + step
+        trial_value, trial_gradient, trial_information = _likelihood(trial, logs, found, weights)
+        old = value - 0.5 * (precision * (theta - prior) ** 2).sum(1)
+        new = trial_value - 0.5 * (precision * (trial - prior) ** 2).sum(1)
+        better = new >= old
+        damping = np.where(better, damping * 0.3, damping * 8.0)
+        theta = np.where(better[:, None], trial, theta)
+        value = np.where(better, trial_value, value)
+        gradient = np.where(better[:, None], trial_gradient, gradient)
+        information = np.where(better[:, None, None], trial_information, information)
+        if np.abs(step[better]).max(initial=0.0) < 1e-5:
+            break
+    return np.column_stack([1.0 / (1.0 + np.exp(-theta[:, 0])), theta[:, 1], np.exp(theta[:, 2])])
 
 
-def _fit(
-    logs: NDArray[np.float64],
-    found: NDArray[np.float64],
-    weight: NDArray[np.float64] | NDArray[np.int64],
-    start: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    bounds = [(0.01, 0.9999), (logs.min() - 1.0, logs.max() + 1.0), (0.01, 1.0)]
-    if start is None:
-        start = np.array([0.95, np.log(6.0), 0.15])
-
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        plateau, midpoint, width = parameters
-        u = np.clip((logs - midpoint) / width, -60.0, 60.0)
-        rise = 1.0 / (1.0 + np.exp(-u))
-        share = np.clip(plateau * rise, 1e-9, 1.0 - 1e-9)
-        value = -np.sum(weight * (found * np.log(share) + (1.0 - found) * np.log1p(-share)))
-        slope = -weight * (found / share - (1.0 - found) / (1.0 - share))
-        by_u = plateau * rise * (1.0 - rise)
-        gradient = np.array([slope @ rise, -(slope @ by_u) / width, -(slope @ (by_u * u)) / width])
-        return float(value), gradient
-
-    start = np.clip(start, [low for low, _ in bounds], [high for _, high in bounds])
-    result = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
-    return np.asarray(result.x, np.float64)
+def _likelihood(
+    theta: NDArray[np.float64], logs: NDArray[np.float64], found: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Log likelihood (b,), its gradient (b, 3) and Fisher information (b, 3, 3)."""
+    plateau, width = 1.0 / (1.0 + np.exp(-theta[:, :1])), np.exp(theta[:, 2:])
+    u = np.clip((logs - theta[:, 1:2]) / width, -40.0, 40.0)
+    rise = 1.0 / (1.0 + np.exp(-u))
+    share = np.clip(plateau * rise, 1e-9, 1.0 - 1e-9)
+    value = (weights * (found * np.log(share) + (1.0 - found) * np.log1p(-share))).sum(1)
+    bend = plateau * rise * (1.0 - rise)
+    derivatives = np.stack([plateau * (1.0 - plateau) * rise, -bend / width, -bend * u])
+    scale = weights / (share * (1.0 - share))
+    gradient = np.einsum("bn,jbn->bj", scale * (found - share), derivatives)
+    information = np.einsum("bn,jbn,kbn->bjk", scale, derivatives, derivatives)
+    return value, gradient, information
 
 
-def _levels(parameters: NDArray[np.float64], levels: tuple[float, ...]) -> list[float]:
-    plateau, midpoint, width = parameters
-    return [float(np.exp(midpoint - width * np.log(plateau / q - 1.0))) if q < plateau else np.inf for q in levels]
+def _level(parameters: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """S/N at which a share is found, for each row of parameters; inf where the plateau is lower."""
+    plateau, midpoint, width = parameters.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = np.exp(midpoint - width * np.log(plateau / share - 1.0))
+    return np.where(share < plateau, at, np.inf)
