@@ -4,8 +4,8 @@
 
 DATA holds one folder per camera, named as in `CAMERAS`; those that are not there are left out. Each folder is
 processed by `gueststar run` as a user would, with 200 artificial reals of S/N 5 to 50 put into each science frame
-before subtraction. The scatter of the score on empty sky is measured here, apart from the chain, at random positions away from
-flagged pixels and from the light of any source.
+before subtraction. The scatter of the score on empty sky is measured here, apart from the chain, at random positions
+away from flagged pixels and from the light of any source.
 """
 
 from __future__ import annotations

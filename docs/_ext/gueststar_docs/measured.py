@@ -1,0 +1,117 @@
+"""Tables of measured figures, from the JSON files that the benchmarks write to ``docs/measured``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gueststar_docs.rst import escape, heading, list_table
+
+__all__ = ["chain_page", "real_frames_page"]
+
+_MEASURED = Path(__file__).resolve().parents[2] / "measured"
+_NAMES = {
+    "bsu_sn2022yid_raw": "SN 2022yid, SBIG CCD, raw",
+    "toros_eso085": "ESO 085-030, TOROS",
+    "microobservatory_hatp32": "HAT-P-32, MicroObservatory",
+    "panoptes_cygnus": "Cygnus, PANOPTES (RGGB cells summed)",
+}
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = _MEASURED / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def real_frames_page() -> str:
+    """Return the figures of ``benchmarks/real_frames.py``."""
+    report = _read("real_frames.json")
+    title = heading("Figures on real frames")
+    if report is None:
+        return title + "\nNot measured yet: run ``python benchmarks/real_frames.py``.\n"
+    intro = (
+        f"Version {report['version']}, seed {report['seed']}, {report['inject']} artificial reals per science frame, S/N 5 "
+        "to 50 in the science frame, log-uniform, put in before subtraction. Intervals are 95 %.\n"
+    )
+    parts = [title, intro, heading("Candidates left per frame, and empty sky", "-"), _frames(report["cameras"])]
+    parts += [heading("Artificial reals found", "-"), _depths(report["cameras"])]
+    for name, camera in report["cameras"].items():
+        if camera.get("bins"):
+            parts += [heading(_NAMES.get(name, name), "~"), _bins(camera["bins"])]
+    return "\n".join(parts)
+
+
+def _frames(cameras: dict[str, Any]) -> str:
+    rows = []
+    for name, camera in cameras.items():
+        for image in camera["images"]:
+            counts, sky = image.get("counts", {}), image.get("empty_sky", {})
+            rows.append(
+                (
+                    escape(_NAMES.get(name, name)),
+                    escape(image["image"][-24:]),
+                    str(image.get("fwhm_px", image["status"])),
+                    str(counts.get("positive", counts.get("brighter", ""))),
+                    str(counts.get("negative", counts.get("fainter", ""))),
+                    str(counts.get("real", "")),
+                    f"{sky['std']:.3f}" if sky else "",
+                    f"{sky['mean']:+.3f}" if sky else "",
+                )
+            )
+    header = ("Camera", "Frame", "FWHM, px", "Brighter", "Fainter", "Scored real", "Score: scatter", "Score: mean")
+    return list_table(header, rows, widths=(22, 22, 8, 9, 9, 10, 10, 10))
+
+
+def _depths(cameras: dict[str, Any]) -> str:
+    rows = []
+    for name, camera in cameras.items():
+        for label, words in (("snr_detected", "detected"), ("snr_scored_real", "detected and scored real")):
+            if camera.get(label):
+                cells = [_depth(item) for item in camera[label]]
+                rows.append((escape(_NAMES.get(name, name)), words, *cells))
+    return list_table(("Camera", "What counts", "50 % at S/N", "90 % at S/N"), rows, widths=(35, 25, 20, 20))
+
+
+def _depth(item: dict[str, Any]) -> str:
+    low, high = item["interval_95"]
+    return f"{item['snr']:.1f} ({low:.1f} to {high:.1f})" if item["snr"] < 1e3 else "never"
+
+
+def _bins(bins: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            f"{row['snr'][0]:g} to {row['snr'][1]:g}",
+            str(row["n"]),
+            _share(row["detected"], row["detected_95"]),
+            _share(row["scored_real"], row["scored_real_95"]),
+        )
+        for row in bins
+    ]
+    return list_table(("S/N", "Put in", "Detected", "Detected and scored real"), rows, widths=(15, 15, 35, 35))
+
+
+def _share(value: float, interval: list[float]) -> str:
+    return f"{100 * value:.1f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def chain_page() -> str:
+    """Return the figures of ``benchmarks/chain.py``."""
+    report = _read("chain.json")
+    title = heading("Speed of the chain")
+    if report is None:
+        return title + "\nNot measured yet: run ``python benchmarks/chain.py``.\n"
+    ny, nx = report["shape"]
+    rows = [
+        (escape(stage), f"{wall:.3f}", f"{report['cpu_s'][stage]:.3f}") for stage, wall in report["wall_s"].items()
+    ]
+    intro = (
+        f"One chip pair of {nx} x {ny} px, one thread, medians over {report['seeds']} simulated pairs; version "
+        f"{report['version']}; {report['machine']}. ``chain`` runs from two calibrated images in memory to scored\n"
+        "candidates with stamps and is the sum of the stages between ``measure`` and ``classify``; ``ingest`` turns one raw\n"
+        "frame into an image. ``peers`` is the sum of SWarp, hotpants and source-extractor on the same pixels in the same\n"
+        f"run. Peak memory of the process: {report['peak_rss_mb']} MB.\n"
+    )
+    ratios = report.get("cpu_ratio_peers_to_chain")
+    end = f"\nProcessor time of the peers over that of the chain, each pair: {', '.join(map(str, ratios))}.\n" if ratios else ""
+    return "\n".join((title, intro, list_table(("Stage", "Wall, s", "Processor, s"), rows, widths=(50, 25, 25)), end))
