@@ -166,7 +166,7 @@ class Kernel(Options):
     ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
         """Order that the windows kept can carry, the solution, and chi-square of all windows."""
         n = int(keep.sum())
-        order = min(self.order, 0 if n < 15 else 1 if n < 45 else 2)
+        order = min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 120 else 4)
         terms = position_terms(windows.x, windows.y, order, shape)
         solved = windows.solve(terms, keep, radius)
         return order, solved, windows.chi2(terms, solved)
