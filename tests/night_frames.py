@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import skies
 from astropy.io import fits
+
+import skies
 
 SHAPE = (192, 224)
 GAIN = 1.6

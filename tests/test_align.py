@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import skies
 import torch
 from astropy.wcs import WCS
 
+import skies
 from gueststar.align import Align
 from gueststar.align.patterns import match_patterns
 from gueststar.align.register import register, wcs_map

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import night_frames
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import gueststar
+import night_frames
 from gueststar.cli.main import app
 from gueststar.cli.toml import to_toml
 from gueststar.config import Config, load_config

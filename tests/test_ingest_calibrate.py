@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import skies
 
+import skies
 from gueststar.errors import InputError
 from gueststar.ingest.calibrate import calibrate, combine_darks, combine_flats
 from gueststar.ingest.fits import frame_image

@@ -6,9 +6,9 @@ import gzip
 
 import numpy as np
 import pytest
-import skies
 from astropy.io import fits
 
+import skies
 from gueststar.errors import FrameError, GueststarError, KeywordError
 from gueststar.ingest.fits import load_image, read_frame, read_header_facts
 from gueststar.instruments import Instrument

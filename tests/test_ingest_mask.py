@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skies
 import torch
 
+import skies
 from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_saturated
 from gueststar.ingest.prepare import Ingest, prepare_image
 from gueststar.types import Mask, Psf

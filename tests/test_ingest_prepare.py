@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skies
 import torch
 
+import skies
 from gueststar.errors import InputError, PixelError
 from gueststar.ingest.background import Background
 from gueststar.ingest.prepare import Ingest, measure_image, prepare_image

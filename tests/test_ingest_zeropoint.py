@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skies
 from astropy.io import fits
 from astropy.wcs import WCS
 
+import skies
 from gueststar.errors import InputError
 from gueststar.ingest.fits import load_image
 from gueststar.ingest.zeropoint import Catalog, instrumental_zeropoint, zeropoint_from_catalog

@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import night_frames
 import numpy as np
 import pandas
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+import night_frames
 from gueststar.errors import FrameError, InputError
 from gueststar.ingest.frame import Frame
 from gueststar.ingest.prepare import prepare_image

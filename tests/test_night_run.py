@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import night_frames
 import numpy as np
 import pytest
 from astropy.io import fits
 
+import night_frames
 from gueststar.config import Config, load_config
 from gueststar.errors import FrameError, InputError, KeywordError, MissingPartError, OutputError
+from gueststar.ingest.frame import FrameFacts
 from gueststar.night import run_night, run_pair
+from gueststar.night.frames import FoundFrame, find_frames, group_lights
 from gueststar.night.guard import Guarded, StageClock, lost
 from gueststar.night.pool import ProcessMap
 from gueststar.night.products import read_candidates, read_outcome
@@ -365,6 +367,25 @@ def test_stopped_run_says_so_and_goes_on(night: Path, tmp_path: Path) -> None:
     assert (again.kept, again.totals["ok"], again.interrupted) == (1, 2, False)
 
 
+def test_names_of_groups_and_frames_are_unique(tmp_path: Path) -> None:
+    nan = float("nan")
+    facts = [
+        FrameFacts("a", "light", field, "", "V", 30.0, mjd)
+        for field, mjd in (("M 31", nan), ("M-31", 2.0), ("M 31", 1.0))
+    ]
+    groups = group_lights([FoundFrame(f"f{i}", tmp_path, fact, str(i)) for i, fact in enumerate(facts)])
+    assert len({group.name for group in groups}) == 2
+    assert [[frame.name for frame in group.frames] for group in groups] == [["f2", "f0"], ["f1"]]
+    assert (
+        group_lights([FoundFrame("f", tmp_path, FrameFacts("a", "light", "", "", "", 1.0, nan), "")])[0].name == "all"
+    )
+    for name in ("a/x.fits", "b/x.fits", "b/x.fits.gz", "b/x.txt", ".hidden/y.fits", "out/z.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = find_frames(tmp_path, instrument="generic", leave_out=[tmp_path / "out"])
+    assert sorted(task.name for task in found) == ["a__x", "b__x.fits", "b__x.fits.gz"]
+
+
 def test_clock_knows_the_stage_that_failed() -> None:
     class Work:
         name = "a"
@@ -402,8 +423,8 @@ def square(task: Number, _clock: StageClock) -> int:
 
 def test_killed_worker_is_survived() -> None:
     with ProcessMap(2, lost=lost) as pool:
-        done = {item.task.value: item for item in pool(Guarded(square), [Number(i) for i in range(4)])}
-    assert {value: item.value for value, item in done.items() if item.value is not None} == {0: 0, 1: 1}
+        done = {item.task.value: item for item in pool(Guarded(square), [Number(i) for i in range(1, 4)])}
+    assert {value: item.value for value, item in done.items() if item.value is not None} == {1: 1}
     assert done[2].outcome.status == "crashed"
     assert "killed" in done[2].outcome.reason
     assert done[3].outcome == Outcome("n3", "crashed", reason="ValueError: three", traceback=done[3].outcome.traceback)

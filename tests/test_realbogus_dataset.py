@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from realbogus_stamps import dataset, sample
 
 from gueststar.errors import InputError, OutputError
 from gueststar.realbogus.dataset import Dataset, symmetry
 from gueststar.realbogus.split import Split, check_split, connected_groups, split_groups
 from gueststar.realbogus.writer import DatasetWriter
+from realbogus_stamps import dataset, sample
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.table import Table
-from realbogus_stamps import columns
 
 from gueststar.realbogus.labels import changes_table, label_candidates
 from gueststar.types import Candidates
+from realbogus_stamps import columns
 
 FWHM = 3.0
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from realbogus_stamps import dataset, sample
 
 from gueststar.errors import ModelError, OutputError
 from gueststar.realbogus.card import Card, find_model, read_model, weights_hash, write_model
@@ -19,6 +18,7 @@ from gueststar.realbogus.score import RealBogus, load_model, score_stamps
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from gueststar.types import Candidates, Stamps
+from realbogus_stamps import dataset, sample
 
 
 @pytest.fixture(scope="module")

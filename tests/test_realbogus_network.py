@@ -6,13 +6,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from realbogus_stamps import columns
 
 from gueststar.errors import ModelError
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import Preprocess, RealBogusNet, count_parameters
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars
 from gueststar.types import Candidates
+from realbogus_stamps import columns
 
 M = len(DEFAULT_SCALARS)
 NAMES = [scalar.name for scalar in DEFAULT_SCALARS]

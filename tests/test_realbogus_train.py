@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from realbogus_stamps import dataset
 
 from gueststar.errors import InputError
 from gueststar.realbogus.dataset import Dataset
@@ -13,6 +12,7 @@ from gueststar.realbogus.evaluate import auc
 from gueststar.realbogus.split import Split, split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from gueststar.realbogus.weights import class_weights, matched_weights
+from realbogus_stamps import dataset
 
 
 @pytest.fixture(scope="module")

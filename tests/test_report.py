@@ -6,10 +6,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import night_frames
 import numpy as np
 import pytest
 
+import night_frames
 from gueststar.config import load_config
 from gueststar.errors import InputError
 from gueststar.night import run_night

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skies
 import torch
 from scipy import ndimage
 
+import skies
 from gueststar.spline import MARGIN, coefficients, sample, shift_matrices, shift_stamps
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
-import skies
 import torch
 
+import skies
 from gueststar.align import Align
 from gueststar.detect import Detect
 from gueststar.errors import MissingPartError, SubtractionError
@@ -83,12 +83,12 @@ def make_pair(case: Case, seed: int, *, prepare=lambda counts: counts) -> Pair:
     return Pair(case, stars, new, science, Align()(science, reference))
 
 
-@lru_cache(maxsize=None)
+@cache
 def pair_of(name: str, seed: int = 0, n_new: int = 0) -> Pair:
     return make_pair(replace(CASES[name], n_new=n_new), seed)
 
 
-@lru_cache(maxsize=None)
+@cache
 def subtracted(name: str, engine: str, seed: int = 0, n_new: int = 0) -> tuple[Pair, Difference]:
     pair = pair_of(name, seed, n_new)
     return pair, ENGINES[engine](pair.science, pair.reference)
@@ -203,8 +203,8 @@ def test_the_score_is_flux_over_error(engine, name):
 )
 def test_flux_of_new_sources_is_recovered(engine, name):
     true, flux, error = [], [], []
-    for seed in (1, 2, 3):
-        pair, difference = subtracted(name, engine, seed, 45)
+    for seed in (1, 2):
+        pair, difference = subtracted(name, engine, seed, 60)
         found = forced(difference, pair.psf(difference), pair.new)
         for kept, values in zip((true, flux, error), (pair.new.flux, *found), strict=True):
             kept.append(values[np.isfinite(found[0])])
@@ -212,9 +212,10 @@ def test_flux_of_new_sources_is_recovered(engine, name):
     assert len(true) >= 100
     pull = (flux - true) / error
     ratio = np.average(flux / true, weights=(true / error) ** 2)
-    assert ratio == pytest.approx(1.0, abs=0.015)
+    # 120 sources of S/N 30: the ratio is known to 0.0025, mean and scatter of the pulls to 0.09 and 0.07.
+    assert ratio == pytest.approx(1.0, abs=0.01)
     assert pull.std() == pytest.approx(1.0, abs=0.25)
-    assert pull.mean() == pytest.approx(0.0, abs=0.35)
+    assert pull.mean() == pytest.approx(0.0, abs=0.3)
 
 
 @every_engine
@@ -245,7 +246,7 @@ def test_a_vanished_source_is_negative(engine):
 @every_engine
 @pytest.mark.parametrize("name", ["equal", "sharper reference", "deep reference"])
 def test_swapping_the_images_changes_the_sign(engine, name):
-    pair, forth = subtracted(name, engine, 1, 45)
+    pair, forth = subtracted(name, engine, 1, 60)
     back = ENGINES[engine](pair.reference, pair.science)
     ratio = pair.case.flux_ratio
     a, ea = forced(forth, pair.psf(forth), pair.new)
@@ -404,12 +405,12 @@ def test_few_stars_give_a_sane_result_or_say_so(engine, n):
     stars = skies.scatter(rng, n, SHAPE, flux=(20_000.0, 80_000.0), margin=30, apart=40)
     case = Case(science=skies.Shape(3.1), reference=skies.Shape(2.6))
     science = skies.photograph(SHAPE, stars, case.science, rng)
-    reference = Align()(science, skies.photograph(SHAPE, stars, case.reference, rng))
+    reference = skies.photograph(SHAPE, stars, case.reference, rng)
     try:
         difference = ENGINES[engine](science, reference)
     except SubtractionError as error:
         said = error.message
-        assert any(word in said for word in ("star", "stamp", "kernel"))  # noqa: PT017
+        assert any(word in said for word in ("star", "stamp", "kernel"))
         return
     pair = Pair(case, stars, stars[:0], science, reference)
     x, y = empty_sky(pair, difference)
@@ -480,7 +481,7 @@ def test_the_sharper_image_is_convolved(name, image):
 
 @pytest.mark.parametrize("which", ["reference", "science"])
 def test_the_image_to_convolve_can_be_chosen(which):
-    pair = pair_of("equal", 1, 45)
+    pair = pair_of("equal", 1, 60)
     difference = Kernel(convolve=which)(pair.science, pair.reference)
     assert difference.facts["convolved"] == which
     flux, error = forced(difference, pair.psf(difference), pair.new)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gueststar_docs.commands import command_pages
 from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page, training_page
+from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.tables import column_page, error_page, mask_page
@@ -43,6 +44,8 @@ def generated_pages() -> dict[str, str]:
         "survey.rst": survey_page(),
         "training.rst": training_page(),
         "model_card.rst": model_card_page(),
+        "real_frames.rst": real_frames_page(),
+        "chain.rst": chain_page(),
     }
 
 

@@ -41,7 +41,8 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configurati
     from gueststar.instruments import load_instrument
 
     profile = load_instrument(settings.instrument)
-    output().print(f"[green]{file} is sound[/]   instrument {profile.name}, hash {config_hash(settings)}")
+    text = f"{file} is sound: instrument {profile.name}, hash {config_hash(settings)}"
+    output().print(text, markup=False, soft_wrap=True, style="green")
 
 
 @app.command()
@@ -62,4 +63,4 @@ def init(
     if file.exists() and not overwrite:
         raise OutputError(f"{file} exists already; choose another name, or give --overwrite", path=str(file))
     replace_file(file.absolute(), to_toml(Config(), comments=True).encode())
-    output().print(f"Wrote [bold]{file}[/]; use it with --config {file}")
+    output().print(f"Wrote {file}; use it with --config {file}", markup=False, soft_wrap=True)

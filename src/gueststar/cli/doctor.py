@@ -189,6 +189,7 @@ def _tried(group: str, name: str, work: Callable[[], str]) -> Check:
 
 
 def _show(checks: list[Check]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     marks = {"good": "[green]✓[/]", "absent": "[dim]–[/]", "bad": "[bold red]✗[/]"}
@@ -201,6 +202,6 @@ def _show(checks: list[Check]) -> None:
             group = check.group
             table.add_row("", f"[bold]{group}[/]", "", "")
         advice = check.advice if check.status != "good" or check.name == "memory" else ""
-        table.add_row(marks[check.status], check.name, check.found, f"[dim]{advice}[/]")
+        table.add_row(marks[check.status], check.name, escape(check.found), f"[dim]{escape(advice)}[/]")
     if checks:
         output().print(table)

@@ -92,7 +92,8 @@ def pair(
         if len(candidates):
             output().print(_table(candidates))
         output().print(f"[dim]{_seconds(outcome)}[/]")
-        output().print(f"Products in [bold]{out}[/]; look at [bold]{out / 'pair.png'}[/]")
+        picture = f"; look at {out / 'pair.png'}" if "picture" in outcome.products else ""
+        output().print(f"Products in {out}{picture}", markup=False, soft_wrap=True, style="bold")
 
 
 @contextmanager

@@ -104,6 +104,8 @@ def _exit_code(result: NightResult) -> int:
 
 
 def _print_result(result: NightResult, report: Path) -> None:
+    from rich.markup import escape
+
     parts = [f"[{_COLOURS[status]}]{n} {status}[/]" for status, n in result.totals.items() if n]
     kept = f"   [dim]{result.kept} kept from an earlier run[/]" if result.kept else ""
     output().print(f"{len(result.outcomes)} images: {', '.join(parts) or 'none'}{kept}")
@@ -118,21 +120,21 @@ def _print_result(result: NightResult, report: Path) -> None:
         _print_recovery(result)
     if result.interrupted:
         output().print("[yellow]Stopped.[/] The same command goes on from here.")
-    output().print(f"Report: [bold]{report}[/]")
+    output().print(f"Report: [bold]{escape(str(report))}[/]", soft_wrap=True)
 
 
 def _print_recovery(result: NightResult) -> None:
     from gueststar.report.collect import collect
-    from gueststar.report.page import recovery_of
+    from gueststar.report.page import level_text, recovery_of
 
     recovery = recovery_of(collect(result.out, top=0).injected)
     if recovery is None:
         return
     parts = [
-        f"{100 * level:.0f} % at S/N {snr:.1f} ({low:.1f}–{high:.1f})"
-        for level, snr, low, high in recovery.detected.levels
+        f"{100 * row[0]:.0f} % at S/N {level_text(row, recovery.detected)} ({row[2]:.1f}–{row[3]:.1f})"
+        for row in recovery.detected.levels
     ]
-    output().print(f"{recovery.n} artificial reals: found {', '.join(parts)}")
+    output().print(f"{recovery.n} artificial reals: found {', '.join(parts)}", soft_wrap=True)
 
 
 @contextmanager
@@ -141,6 +143,7 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
     if quiet:
         yield None
         return
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -163,9 +166,8 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
         if outcome is not None:
             counts[outcome.status] += 1
             if outcome.status in ("failed", "crashed"):
-                bar.console.print(
-                    f"[{_COLOURS[outcome.status]}]{outcome.status}[/] {outcome.image}: {outcome.reason}", soft_wrap=True
-                )
+                text = escape(f"{outcome.image}: {outcome.reason}")
+                bar.console.print(f"[{_COLOURS[outcome.status]}]{outcome.status}[/] {text}", soft_wrap=True)
         text = " ".join(f"[{_COLOURS[status]}]{n} {status}[/]" for status, n in counts.items())
         bar.update(tasks[stage], completed=done, counts=text if stage == "images" else "")
 

@@ -68,7 +68,7 @@ def night(
             fpack=fpack, workers=workers, progress=progress,
         )  # fmt: skip
     if not quiet:
-        output().print(f"{len(paths)} frames and truth.parquet in [bold]{out}[/]")
+        output().print(f"{len(paths)} frames and truth.parquet in {out}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def pair(
         write_bytes(folder / "reference.fits", fits_bytes(made.reference.data, made.reference.header))
         write_table(folder / "truth.parquet", made.truth, provenance={"seed": seed})
     if not quiet:
-        output().print(f"science.fits, reference.fits and truth.parquet in [bold]{out}[/]")
+        output().print(f"science.fits, reference.fits and truth.parquet in {out}", markup=False, soft_wrap=True)
 
 
 def _survey(file: Path | None, overrides: list[str] | None) -> Survey:

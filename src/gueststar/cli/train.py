@@ -101,11 +101,14 @@ def _load(
 
 
 def _print_card(card: Card, out: Path) -> None:
-    output().print(f"Model [bold]{card.name} {card.version}[/] in [bold]{out}[/], {card.parameters} parameters")
-    output().print(f"threshold {card.threshold:.3f}: {card.threshold_meaning}")
-    for name, value in card.metrics.items():
-        output().print(f"  {name}: {value}", markup=False, soft_wrap=True)
-    output().print(f"Use it with --set classify.model={out}")
+    lines = [
+        f"Model {card.name} {card.version} in {out}, {card.parameters} parameters",
+        f"threshold {card.threshold:.3f}: {card.threshold_meaning}",
+    ]
+    lines += [f"  {name}: {value}" for name, value in card.metrics.items()]
+    lines.append(f"Use it with --set classify.model={out}")
+    for line in lines:
+        output().print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -34,10 +34,11 @@ class PsfFit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """Width and axis ratio from Gaussian-weighted moments; each of shape (n,)."""
+    """Width, axis ratio and direction (from x to y, rad) from Gaussian-weighted moments; each of shape (n,)."""
 
     fwhm: Values
     elongation: Values
+    theta: Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +145,9 @@ def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *,
         cxy = np.where(ok, np.clip(new[2], -limit, limit), cxy)
     middle, spread = 0.5 * (cxx + cyy), np.hypot(0.5 * (cxx - cyy), cxy)
     major, minor = np.sqrt(middle + spread), np.sqrt(np.maximum(middle - spread, 1e-6))
-    return Shape(2.3548 * np.sqrt(major * minor), np.clip(major / minor, 1.0, 20.0))
+    return Shape(
+        2.3548 * np.sqrt(major * minor), np.clip(major / minor, 1.0, 20.0), 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
+    )
 
 
 def aperture_measures(
@@ -163,8 +166,7 @@ def aperture_measures(
         if not pick.any():
             continue
         plane = data if side > 0 else -data
-        theta = np.zeros(int(pick.sum()))
-        args = (x[pick], y[pick], a[pick], b[pick], theta)
+        args = (x[pick], y[pick], a[pick], b[pick], np.clip(shape.theta[pick], -1.5707, 1.5707))
         radius, _ = sep.kron_radius(plane, *args, 6.0)
         radius = 2.5 * np.clip(np.nan_to_num(radius, nan=1.0), 1.4, 4.0)
         total, spread, _ = sep.sum_ellipse(plane, *args, radius, err=noise, subpix=1)

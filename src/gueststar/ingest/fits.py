@@ -134,6 +134,11 @@ def load_image(
     device : str
         'cpu', 'cuda' or 'cuda:N'.
 
+    Returns
+    -------
+    Image
+        With PSF and stars measured.
+
     Raises
     ------
     FrameError, KeywordError, PixelError

@@ -109,10 +109,14 @@ def group_lights(frames: Sequence[FoundFrame]) -> list[Group]:
     groups: dict[tuple[str, str, str], list[FoundFrame]] = {}
     for frame in frames:
         groups.setdefault((frame.facts.field, frame.facts.chip, frame.facts.band), []).append(frame)
-    return [
-        Group(slug(*key) or "all", *key, tuple(sorted(members, key=_time_order)))
-        for key, members in sorted(groups.items())
-    ]
+    names = Counter(slug(*key) for key in groups)
+    made = []
+    for key, members in sorted(groups.items()):
+        name = slug(*key) or "all"
+        # Fields such as 'M 31' and 'M-31' make one file name.
+        name = name if names[slug(*key)] == 1 else f"{name}-{digest(*key)[:6]}"
+        made.append(Group(name, *key, tuple(sorted(members, key=_time_order))))
+    return made
 
 
 def _time_order(frame: FoundFrame) -> tuple[float, str]:

@@ -17,7 +17,7 @@ from gueststar.report.pictures import picture_uri, triplet_uris
 from gueststar.report.recovery import Completeness, RecoveryBin, completeness, recovery_bins
 from gueststar.types import Outcome
 
-__all__ = ["Recovery", "recovery_of", "write_report"]
+__all__ = ["Recovery", "level_text", "recovery_of", "write_report"]
 
 _SNR_TICKS = (5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
@@ -121,7 +121,7 @@ def _context(night: NightRecord, n_pictures: int) -> dict[str, Any]:
         "recovery_chart": _recovery_chart(recovery) if recovery is not None else "",
         "stages": _stages(ok),
         "zip": zip,
-        "level": _level,
+        "level": level_text,
         "link": quote,
     }
 
@@ -231,7 +231,7 @@ def _stages(ok: list[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def _level(row: tuple[float, float, float, float], curve: Completeness) -> str:
+def level_text(row: tuple[float, float, float, float], curve: Completeness) -> str:
     """S/N at which a share is found; told as a bound where it lies beyond the S/N that were drawn."""
     low, high = curve.snr_range
     if row[1] < low:

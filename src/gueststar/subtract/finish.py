@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as nn
 
 from gueststar.errors import SubtractionError
 from gueststar.planes import box_mean, grow_mask
 from gueststar.subtract.score import score_difference
 from gueststar.types import Difference, Fact, Image, Mask, Psf
 
-__all__ = ["check_pair", "difference_mask", "finish_difference", "light"]
+__all__ = ["check_pair", "difference_mask", "finish_difference", "light", "spread_mask"]
 
 
 def check_pair(science: Image, reference: Image) -> None:
@@ -27,6 +28,19 @@ def check_pair(science: Image, reference: Image) -> None:
 def difference_mask(science: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Flags of both images; those of the reference carry `Mask.REFERENCE` beside them."""
     return science | reference | (reference != 0).to(torch.int16) * int(Mask.REFERENCE)
+
+
+def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """Flags of the convolved image, as far as the kernel carries them.
+
+    Where light is missing without limit, in saturated cores, in holes and beyond the frame, that is as far as the
+    kernel reaches; other flagged pixels were filled from their neighbours and matter where it carries most of its
+    weight.
+    """
+    lacking = int(Mask.SATURATED | Mask.NO_DATA)
+    holes = nn.pad(mask & lacking, (radius,) * 4, value=int(Mask.NO_DATA))
+    inside = grow_mask(holes, radius)[radius:-radius, radius:-radius]
+    return grow_mask(mask & ~lacking, -(-radius // 2)) | inside
 
 
 def light(image: Image) -> torch.Tensor:

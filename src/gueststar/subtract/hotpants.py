@@ -15,8 +15,7 @@ from pydantic import Field
 
 from gueststar.errors import MissingPartError, SubtractionError
 from gueststar.options import Options
-from gueststar.planes import grow_mask
-from gueststar.subtract.finish import check_pair, difference_mask, finish_difference
+from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, spread_mask
 from gueststar.types import Difference, Fact, Image, Mask
 
 __all__ = ["Hotpants"]
@@ -64,7 +63,7 @@ class Hotpants(Options):
             )
         device = science.data.device
         bad = torch.from_numpy(flags != 0).to(device)
-        spread = grow_mask(reference.mask, 2)
+        spread = spread_mask(reference.mask, self._radius(science, reference))
         mask = difference_mask(science.mask, spread) | (bad & (science.mask == 0)).to(torch.int16) * int(Mask.BAD)
         lost = (mask & int(Mask.NO_DATA)) != 0
         plane = torch.from_numpy(data).to(device)
@@ -77,12 +76,18 @@ class Hotpants(Options):
             plane, variance, mask, science.psf, science, reference, engine=self.engine, facts=facts
         )
 
+    @staticmethod
+    def _radius(science: Image, reference: Image) -> int:
+        """Half width of hotpants' kernel (-r), px."""
+        widths = [image.psf.fwhm if image.psf is not None else 3.0 for image in (science, reference)]
+        return int(np.clip(np.ceil(2.5 * max(widths)), 6, 20))
+
     def _command(self, program: str, folder: Path, science: Image, reference: Image) -> list[str]:
         fwhm_s = science.psf.fwhm if science.psf is not None else 3.0
         fwhm_r = reference.psf.fwhm if reference.psf is not None else 3.0
         # Narrower Gaussians than half a pixel are alike on the grid and make hotpants' matrix singular.
         sigma = max(float(np.sqrt(max(fwhm_s**2 - fwhm_r**2, 0.0))) / 2.3548, 1.0)
-        radius = int(np.clip(np.ceil(2.5 * max(fwhm_s, fwhm_r)), 6, 20))
+        radius = self._radius(science, reference)
         high = [f"{min(image.saturation, 1e7) * 0.95 + _PEDESTAL:.1f}" for image in (science, reference)]
         options: dict[str, str] = {
             "-inim": "science.fits",
@@ -147,10 +152,16 @@ class Hotpants(Options):
             raise SubtractionError(
                 f"hotpants failed with exit status {done.returncode}: {tail}", returncode=done.returncode
             )
-        planes = []
-        for name in ("difference", "noise", "mask"):
-            with fits.open(folder / f"{name}.fits", memmap=False) as hdus:
-                planes.append(
-                    np.ascontiguousarray(np.asarray(hdus[0].data), np.float32 if name != "mask" else np.int32)
-                )
-        return planes[0], planes[1], planes[2]
+        planes = [_read_plane(folder / f"{name}.fits", science.shape) for name in ("difference", "noise", "mask")]
+        return planes[0], planes[1], planes[2].astype(np.int32)
+
+
+def _read_plane(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            plane = np.ascontiguousarray(np.asarray(hdus[0].data), np.float32)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise SubtractionError(f"hotpants wrote no readable {path.name}: {error}", file=path.name) from None
+    if plane.shape != shape:
+        raise SubtractionError(f"hotpants wrote {path.name} of shape {plane.shape}; expected {shape}", file=path.name)
+    return plane

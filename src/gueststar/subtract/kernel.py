@@ -25,8 +25,9 @@ from pydantic import Field
 
 from gueststar.errors import SubtractionError
 from gueststar.options import Options
-from gueststar.planes import Tiling, convolve, gather_stamps, grow_mask
-from gueststar.subtract.finish import check_pair, difference_mask, finish_difference
+from gueststar.planes import Tiling, convolve
+from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, spread_mask
+from gueststar.subtract.windows import Windows, position_terms
 from gueststar.types import Difference, Fact, Image, Mask, Stars, polynomial_exponents
 
 __all__ = ["Kernel", "KernelSolution"]
@@ -116,7 +117,8 @@ class Kernel(Options):
             "convolved": "science" if swapped else "reference",
         }
         if swapped:
-            data, variance = -data / solution.sum, variance / solution.sum**2
+            scale = _core_scale(solution, science, reference)
+            data, variance = -data / scale, variance / scale**2
         psf = reference.psf if swapped else science.psf
         return finish_difference(data, variance, mask, psf, science, reference, engine=self.engine, facts=facts)
 
@@ -130,7 +132,7 @@ class Kernel(Options):
     def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
         radius = self._radius(sharp, target)
         half = radius + 4 + int(np.ceil(0.5 * _fwhm(target)))
-        windows = _Windows.cut(sharp, target, self._choose(stars, target.shape, half), radius, half, self.model_error)
+        windows = Windows.cut(sharp, target, self._choose(stars, target.shape, half), radius, half, self.model_error)
         n = len(windows.x)
         if n == 0:
             raise SubtractionError(
@@ -139,14 +141,18 @@ class Kernel(Options):
                 n_sources=len(stars),
             )
         keep = np.ones(n, bool)
-        order, solved, chi2 = self._fit(windows, keep, radius, target.shape)
+        # Outliers are found on a low order, which costs little; then one fit of the full one.
+        solved, chi2 = self._fit(windows, keep, radius, target.shape, min(1, self._order(n)))
         for _ in range(3):
             limit = np.median(chi2[keep]) + self.clip_sigma * max(1.4826 * _mad(chi2[keep]), 0.15)
             new = chi2 < limit
             if (new == keep).all() or new.sum() < max(3, 0.4 * n):
                 break
             keep = new
-            order, solved, chi2 = self._fit(windows, keep, radius, target.shape)
+            solved, chi2 = self._fit(windows, keep, radius, target.shape, min(1, self._order(int(keep.sum()))))
+        order = self._order(int(keep.sum()))
+        if order > 1:
+            solved, chi2 = self._fit(windows, keep, radius, target.shape, order)
         size = 2 * radius + 1
         planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
         background = torch.from_numpy(solved[:, -1].copy()).to(sharp.data.device)
@@ -161,15 +167,18 @@ class Kernel(Options):
             )
         return found
 
+    def _order(self, n: int) -> int:
+        """Order that n windows can carry."""
+        return min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 120 else 4)
+
+    @staticmethod
     def _fit(
-        self, windows: _Windows, keep: NDArray[np.bool_], radius: int, shape: tuple[int, int]
-    ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-        """Order that the windows kept can carry, the solution, and chi-square of all windows."""
-        n = int(keep.sum())
-        order = min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 120 else 4)
+        windows: Windows, keep: NDArray[np.bool_], radius: int, shape: tuple[int, int], order: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The solution from the windows kept, and chi-square of all windows."""
         terms = position_terms(windows.x, windows.y, order, shape)
         solved = windows.solve(terms, keep, radius)
-        return order, solved, windows.chi2(terms, solved)
+        return solved, windows.chi2(terms, solved)
 
     def _choose(self, stars: Stars, shape: tuple[int, int], half: int) -> Stars:
         """The brightest few unflagged sources of each cell of the chip, so that all of it is represented."""
@@ -196,28 +205,40 @@ class Kernel(Options):
         model = convolve(sharp.data, kernels, tiling)
         data = target.data - model - _polynomial_plane(solution, target.data)
         variance = target.variance + convolve(sharp.variance, kernels**2, tiling)
-        # A saturated core lacks flux without limit, which the kernel spreads as far as it reaches; other flagged
-        # pixels were filled from their neighbours and matter only where the kernel carries most of its weight.
-        radius = int(solution.planes.shape[-1] // 2)
-        clipped = sharp.mask & int(Mask.SATURATED)
-        spread = grow_mask(sharp.mask & ~int(Mask.SATURATED), -(-radius // 2)) | grow_mask(clipped, radius)
+        spread = spread_mask(sharp.mask, int(solution.planes.shape[-1] // 2))
         masks = (spread, target.mask) if swapped else (target.mask, spread)
         mask = difference_mask(*masks)
         variance = variance.clamp(min=1e-6)
         return torch.where((mask & int(Mask.NO_DATA)) != 0, torch.zeros_like(data), data), variance, mask
 
 
+def _core_scale(solution: KernelSolution, science: Image, reference: Image) -> float:
+    """Flux, by the PSF of the reference, of a science star of flux 1 after convolution.
+
+    The kernel's sum would do if the kernel were free of noise in its outskirts; this weighs it as detection does.
+    """
+    if science.psf is None or reference.psf is None:
+        return solution.sum
+    y, x = (np.array([(n - 1) / 2.0]) for n in solution.shape)
+    size = reference.psf.size + 2 * (solution.planes.shape[-1] // 2)
+    star = torch.zeros(size, size, device=science.data.device)
+    _paste(star, science.psf.stamp)
+    seen = convolve(star, solution.at(x, y), Tiling((size, size), size))
+    filter_ = torch.zeros_like(star)
+    _paste(filter_, reference.psf.stamp)
+    return float((filter_ * seen).sum() / (filter_**2).sum())
+
+
+def _paste(plane: torch.Tensor, stamp: torch.Tensor) -> None:
+    """Put a stamp into the middle of a plane, cut where it is too large."""
+    half = min(plane.shape[0] // 2, stamp.shape[0] // 2)
+    middle, centre = plane.shape[0] // 2, stamp.shape[0] // 2
+    cut = stamp[centre - half : centre + half + 1, centre - half : centre + half + 1]
+    plane[middle - half : middle + half + 1, middle - half : middle + half + 1] = cut
+
+
 def _fwhm(image: Image) -> float:
     return image.psf.fwhm if image.psf is not None else 3.0
-
-
-def position_terms(
-    x: NDArray[np.float64], y: NDArray[np.float64], order: int, shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Polynomial terms in position scaled to -1..1 over the chip, shape (n, m)."""
-    u = 2.0 * x / max(shape[1] - 1, 1) - 1.0
-    v = 2.0 * y / max(shape[0] - 1, 1) - 1.0
-    return np.stack([u**p * v**q for p, q in polynomial_exponents(order)], axis=1)
 
 
 def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Tensor:
@@ -232,76 +253,3 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
 
 def _mad(values: NDArray[np.float64]) -> float:
     return float(np.median(np.abs(values - np.median(values))))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Windows:
-    """Normal equations of every window: gram (n, p, p), right (n, p), power (n,), count (n,); p = k^2 + 1."""
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    gram: NDArray[np.float64]
-    right: NDArray[np.float64]
-    power: NDArray[np.float64]
-    count: NDArray[np.float64]
-
-    @classmethod
-    def cut(cls, sharp: Image, target: Image, stars: Stars, radius: int, half: int, model_error: float) -> _Windows:
-        """Cut windows of half side `half` around stars; those with over 20 % bad pixels are left out."""
-        ix, iy = np.round(stars.x).astype(np.int64), np.round(stars.y).astype(np.int64)
-        size, full = 2 * half + 1, 2 * (half + radius) + 1
-        bad = grow_mask(sharp.mask, min(radius, 3)) | target.mask
-        clear = gather_stamps((bad == 0).float(), ix, iy, size)
-        noise = gather_stamps(target.variance + sharp.variance, ix, iy, size)
-        goal = gather_stamps(target.data, ix, iy, size)
-        weight = clear / (noise + (model_error * goal.abs()) ** 2).clamp(min=1e-6)
-        keep = (clear.mean((1, 2)) > 0.8).cpu().numpy()
-        ix, iy, weight, goal = ix[keep], iy[keep], weight[torch.from_numpy(keep)], goal[torch.from_numpy(keep)]
-        source = gather_stamps(sharp.data, ix, iy, full)
-        k = 2 * radius + 1
-        p = k * k + 1
-        n = len(ix)
-        gram, right = np.empty((n, p, p)), np.empty((n, p))
-        for i in range(n):
-            # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b).
-            shifted = source[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
-            design = torch.cat((shifted, shifted.new_ones(1, size * size)))
-            root = weight[i].reshape(-1).sqrt()
-            scaled = design * root
-            gram[i] = (scaled @ scaled.T).cpu().numpy()
-            right[i] = (scaled @ (goal[i].reshape(-1) * root)).cpu().numpy()
-        power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
-        count = (weight > 0).sum((1, 2)).double().cpu().numpy()
-        return cls(stars.x[keep], stars.y[keep], gram, right, power, count)
-
-    def solve(self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int) -> NDArray[np.float64]:
-        """Least squares over the windows kept; shape (m, k^2 + 1)."""
-        from scipy.linalg import cho_factor, cho_solve
-
-        t = terms[keep]
-        m, p = t.shape[1], self.right.shape[1]
-        products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
-        blocks = (products.T @ self.gram[keep].reshape(len(t), p * p)).reshape(m, m, p, p)
-        normal = blocks.transpose(0, 2, 1, 3).reshape(m * p, m * p)
-        right = (t.T @ self.right[keep]).reshape(m * p)
-        normal[np.diag_indices(m * p)] += self._prior(radius, m)
-        # One round of iterative refinement: the grams come from float32 products.
-        factor = cho_factor(normal, lower=True)
-        solved = cho_solve(factor, right)
-        solved += cho_solve(factor, right - normal @ solved)
-        return np.asarray(solved.reshape(m, p))
-
-    @staticmethod
-    def _prior(radius: int, m: int) -> NDArray[np.float64]:
-        """Inverse variance of a Gaussian prior around 0 for each unknown."""
-        yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        width = 0.5 * np.exp(-(xx**2 + yy**2) / (2.0 * (0.5 * radius) ** 2)) + 0.01
-        kernel = 1.0 / width.ravel() ** 2
-        rows = [np.append(kernel * (1.0 if j == 0 else 10.0), 1e-8) for j in range(m)]
-        return np.concatenate(rows)
-
-    def chi2(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Reduced chi-square of every window."""
-        local = terms @ solved
-        fitted = np.einsum("np,npq,nq->n", local, self.gram, local, optimize=True)
-        return np.asarray((self.power - 2.0 * (local * self.right).sum(1) + fitted) / np.maximum(self.count, 1.0))

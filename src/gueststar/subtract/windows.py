@@ -1,0 +1,182 @@
+"""Normal equations of the matching kernel, window by window, freed of the noise of the image that is convolved.
+
+Least squares takes the convolved image R as known exactly. Its noise n enters the Gram matrix quadratically: for kernel
+pixels a and b it adds the expectation
+
+    sum_p w(p) <n(p + a) n(p + b)> = sqrt(d_a d_b) rho(a - b),    d_a = sum_p w(p) V_R(p + a),
+
+with rho the noise autocorrelation that resampling left. It acts like a Wiener filter: the kernel comes out too soft and
+its sum too small, so that bright stars keep a core. As in regression with known errors of the variables (Fuller 1987,
+Measurement Error Models, Sec. 2.2), the expectation is subtracted; rho is measured on empty sky.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from gueststar.planes import gather_stamps, grow_mask
+from gueststar.types import Image, Stars, polynomial_exponents
+
+__all__ = ["Windows", "noise_correlation", "position_terms"]
+
+_LAG = 3  # px; beyond it resampled noise is taken as uncorrelated
+_TRUST = 0.6  # share of the expected noise that is subtracted: with more, few windows make a restless kernel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Normal equations of every window; p = k^2 + 1, the last unknown is the background.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+        Centres, px.
+    gram : ndarray, shape (n, p, p)
+        Weighted products of the design, less the expected noise.
+    noise : ndarray, shape (n, k^2)
+        sqrt(d_a) of that noise.
+    rho : ndarray, shape (k^2, k^2)
+        Its correlation between kernel pixels.
+    right, power, count : ndarray, shapes (n, p), (n,), (n,)
+        Products with the target, its own weighted square, and the number of pixels.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    gram: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    rho: NDArray[np.float64]
+    right: NDArray[np.float64]
+    power: NDArray[np.float64]
+    count: NDArray[np.float64]
+
+    @classmethod
+    def cut(cls, sharp: Image, target: Image, stars: Stars, radius: int, half: int, model_error: float) -> Windows:
+        """Cut windows of half side `half` around stars; those with over 20 % bad pixels are left out."""
+        ix, iy = np.round(stars.x).astype(np.int64), np.round(stars.y).astype(np.int64)
+        size, full = 2 * half + 1, 2 * (half + radius) + 1
+        bad = grow_mask(sharp.mask, min(radius, 3)) | target.mask
+        clear = gather_stamps((bad == 0).float(), ix, iy, size)
+        noise = gather_stamps(target.variance + sharp.variance, ix, iy, size)
+        goal = gather_stamps(target.data, ix, iy, size)
+        weight = clear / (noise + (model_error * goal.abs()) ** 2).clamp(min=1e-6)
+        keep = (clear.mean((1, 2)) > 0.8).cpu().numpy()
+        ix, iy, weight, goal = ix[keep], iy[keep], weight[torch.from_numpy(keep)], goal[torch.from_numpy(keep)]
+        source = gather_stamps(sharp.data, ix, iy, full)
+        k = 2 * radius + 1
+        p = k * k + 1
+        n = len(ix)
+        gram, right, noisy = np.empty((n, p, p)), np.empty((n, p)), np.empty((n, k * k))
+        spread = gather_stamps(sharp.variance, ix, iy, full)
+        rho = _kernel_correlation(noise_correlation(sharp), radius)
+        for i in range(n):
+            # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b).
+            shifted = source[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
+            shifted_variance = spread[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
+            noisy[i] = (shifted_variance @ weight[i].reshape(-1)).clamp(min=0.0).sqrt().cpu().numpy()
+            design = torch.cat((shifted, shifted.new_ones(1, size * size)))
+            root = weight[i].reshape(-1).sqrt()
+            scaled = design * root
+            gram[i] = (scaled @ scaled.T).cpu().numpy()
+            gram[i, :-1, :-1] -= _TRUST * rho * np.outer(noisy[i], noisy[i])
+            right[i] = (scaled @ (goal[i].reshape(-1) * root)).cpu().numpy()
+        power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
+        count = (weight > 0).sum((1, 2)).double().cpu().numpy()
+        return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, count)
+
+    def solve(self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int) -> NDArray[np.float64]:
+        """Least squares over the windows kept; shape (m, k^2 + 1)."""
+        t = terms[keep]
+        m, p = t.shape[1], self.right.shape[1]
+        products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
+        blocks = (products.T @ self.gram[keep].reshape(len(t), p * p)).reshape(m, m, p, p)
+        normal = blocks.transpose(0, 2, 1, 3).reshape(m * p, m * p)
+        right = (t.T @ self.right[keep]).reshape(m * p)
+        normal[np.diag_indices(m * p)] += self._prior(radius, m)
+        try:
+            factor = cho_factor(normal, lower=True)
+        except LinAlgError:
+            # Few windows, whose noise happens to be less than expected: hold the kernel down as far as is needed.
+            lowest = float(np.linalg.eigvalsh(normal)[0])
+            normal[np.diag_indices(m * p)] += 1.1 * abs(lowest) + 1e-3
+            factor = cho_factor(normal, lower=True)
+        # One round of iterative refinement: the grams come from float32 products.
+        solved = cho_solve(factor, right)
+        solved += cho_solve(factor, right - normal @ solved)
+        return np.asarray(solved.reshape(m, p))
+
+    @staticmethod
+    def _prior(radius: int, m: int) -> NDArray[np.float64]:
+        """Inverse variance of a Gaussian prior around 0 for each unknown."""
+        yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        width = 0.5 * np.exp(-(xx**2 + yy**2) / (2.0 * (0.5 * radius) ** 2)) + 0.01
+        kernel = 1.0 / width.ravel() ** 2
+        rows = [np.append(kernel * (1.0 if j == 0 else 10.0), 1e-8) for j in range(m)]
+        return np.concatenate(rows)
+
+    def chi2(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Reduced chi-square of every window."""
+        local = terms @ solved
+        fitted = np.einsum("np,npq,nq->n", local, self.gram, local, optimize=True)
+        scaled = local[:, :-1] * self.noise
+        fitted += _TRUST * ((scaled @ self.rho) * scaled).sum(1)
+        return np.asarray((self.power - 2.0 * (local * self.right).sum(1) + fitted) / np.maximum(self.count, 1.0))
+
+
+def noise_correlation(image: Image, *, step: int = 4) -> NDArray[np.float64]:
+    """Autocorrelation of the noise of empty sky, at lags -3..3 in y and x; shape (7, 7), 1 at the centre.
+
+    Parameters
+    ----------
+    image : Image
+    step : int
+        Every so many rows are used.
+    """
+    size = 2 * _LAG + 1
+    unit = np.zeros((size, size))
+    unit[_LAG, _LAG] = 1.0
+    noise = image.variance.sqrt()
+    pull = image.data / noise
+    dark = (pull.abs() < 3.5) & (image.mask == 0)
+    ny, nx = (int(n) for n in pull.shape)
+    if min(ny, nx) < 4 * size:
+        return unit
+    pull, good = torch.where(dark, pull, torch.zeros_like(pull)), dark.to(pull.dtype)
+    # Sources leave their wings in the sky; empty sky is where the neighbourhood is dark, too.
+    level = float(pull.sum() / good.sum().clamp(min=1.0))
+    pull = (pull - level) * good
+    rows, columns = torch.arange(_LAG, ny - _LAG, step), slice(_LAG, nx - _LAG)
+    here, have = pull[rows, columns], good[rows, columns]
+    found = unit.copy()
+    for dy in range(_LAG + 1):
+        for dx in range(-_LAG, _LAG + 1):
+            if dy == 0 and dx < 0:
+                continue
+            shifted = slice(_LAG + dx, nx - _LAG + dx)
+            pairs = (have * good[rows + dy, shifted]).sum()
+            value = float((here * pull[rows + dy, shifted]).sum() / pairs.clamp(min=1.0))
+            found[_LAG + dy, _LAG + dx] = found[_LAG - dy, _LAG - dx] = value
+    return found if found[_LAG, _LAG] > 0 else unit
+
+
+def _kernel_correlation(lags: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+    """Correlation between all pairs of kernel pixels, shape (k^2, k^2)."""
+    k = 2 * radius + 1
+    y, x = (axis.ravel() for axis in np.mgrid[:k, :k])
+    dy, dx = y[:, None] - y[None, :], x[:, None] - x[None, :]
+    near = (np.abs(dy) <= _LAG) & (np.abs(dx) <= _LAG)
+    return np.where(near, lags[np.clip(dy, -_LAG, _LAG) + _LAG, np.clip(dx, -_LAG, _LAG) + _LAG], 0.0)
+
+
+def position_terms(
+    x: NDArray[np.float64], y: NDArray[np.float64], order: int, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Polynomial terms in position scaled to -1..1 over the chip, shape (n, m)."""
+    u = 2.0 * x / max(shape[1] - 1, 1) - 1.0
+    v = 2.0 * y / max(shape[0] - 1, 1) - 1.0
+    return np.stack([u**p * v**q for p, q in polynomial_exponents(order)], axis=1)
