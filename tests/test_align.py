@@ -142,7 +142,7 @@ def test_patterns_are_found_among_strangers(rng, flip, lost):
 
 @pytest.mark.parametrize("n", [4, 8, 20, 60, 150, 400])
 def test_unrelated_stars_have_no_common_pattern(n):
-    for seed in range(5):
+    for seed in range(6 if n < 100 else 2):
         rng = np.random.default_rng(seed)
         assert match_patterns(rng.uniform(0, 300, (n, 2)), rng.uniform(0, 300, (n, 2))) is None
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gueststar.align import Align
 from gueststar.errors import AlignmentError, InputError
+from gueststar.ingest.mask import fill_flagged
 from gueststar.ingest.prepare import measure_image
 from gueststar.options import Options
 from gueststar.types import Fact, Image, Mask
@@ -53,20 +54,19 @@ class MakeReference(Options):
         if not images:
             raise InputError("no frames to make a reference from")
         ordered = sorted(images, key=lambda image: (image.psf.fwhm if image.psf else 99.0, image.image_id))
-        best, others = ordered[0], ordered[1:]
-        if not others:
-            return replace(best, facts={**best.facts, "reference_frames": 1})
-        moved, left_out = [best], []
-        for image in others:
-            try:
-                aligned = self.align(best, image)
-            except AlignmentError as error:
-                left_out.append(f"{image.image_id}: {error.message}")
-                continue
-            ratio = flux_ratio(best, aligned)
-            moved.append(replace(aligned, data=aligned.data * ratio, variance=aligned.variance * ratio**2))
+        if len(ordered) == 1:
+            return replace(ordered[0], facts={**ordered[0].facts, "reference_frames": 1})
+        # The sharpest may be a stranger: the next one is tried until at least half of the frames gather.
+        moved, left_out = self._gather(ordered, 0)
+        for first in range(1, len(ordered)):
+            if 2 * len(moved) >= len(ordered):
+                break
+            others, left = self._gather(ordered, first)
+            if len(others) > len(moved):
+                moved, left_out = others, left
         if len(moved) == 1:
-            raise AlignmentError(f"none of {len(others)} frames could be registered on the sharpest: {left_out[0]}")
+            raise AlignmentError(f"none of {len(images)} frames could be registered on another: {left_out[0]}")
+        best = moved[0]
         data, variance, mask = self._coadd(moved)
         facts: dict[str, Fact] = {"reference_frames": len(moved), "reference_left_out": "; ".join(left_out)}
         coadd = replace(
@@ -81,6 +81,20 @@ class MakeReference(Options):
             facts={**best.facts, **facts},
         )
         return measure_image(coadd)
+
+    def _gather(self, images: Sequence[Image], first: int) -> tuple[list[Image], list[str]]:
+        """Frames on the grid and in the flux scale of one of them, itself first; and why others were left out."""
+        best = images[first]
+        moved, left_out = [best], []
+        for image in (*images[:first], *images[first + 1 :]):
+            try:
+                aligned = self.align(best, image)
+            except AlignmentError as error:
+                left_out.append(f"{image.image_id}: {error.message}")
+                continue
+            ratio = flux_ratio(best, aligned)
+            moved.append(replace(aligned, data=aligned.data * ratio, variance=aligned.variance * ratio**2))
+        return moved, left_out
 
     def _coadd(self, images: Sequence[Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         data = torch.stack([image.data for image in images])
@@ -107,9 +121,15 @@ class MakeReference(Options):
         spread = (weight**2 * variance).sum(0) / total.clamp(min=1e-30) ** 2
         noise = torch.where(have & (spread > 0), spread, variance.median())
         flags = images[0].mask
+        nowhere = images[0].mask & int(Mask.NO_DATA)
         for image in images[1:]:
-            flags = flags | image.mask
-        mask = torch.where(have, torch.zeros_like(flags), flags | int(Mask.NO_DATA))
+            flags, nowhere = flags | image.mask, nowhere & image.mask
+        # Small holes, flagged in every frame, are filled from their neighbours; where there never were data, nothing.
+        holes = ~have & (nowhere == 0)
+        filled = fill_flagged(summed.cpu().numpy(), holes.cpu().numpy())
+        summed = torch.from_numpy(filled).to(summed.device)
+        spoilt = (flags & ~int(Mask.NO_DATA)) | int(Mask.BAD)
+        mask = nowhere | torch.where(holes, spoilt, torch.zeros_like(flags))
         # A star saturated in one frame has lost flux there; clipping by weight would leave its rim wrong.
         saturated = torch.stack([(image.mask & int(Mask.SATURATED)) != 0 for image in images]).any(0)
         mask = mask | saturated.to(torch.int16) * int(Mask.SATURATED)

@@ -31,7 +31,7 @@ def real_frames_page() -> str:
     if report is None:
         return title + "\nNot measured yet: run ``python benchmarks/real_frames.py``.\n"
     intro = (
-        f"Version {report['version']}, seed {report['seed']}, {report['inject']} artificial reals per science frame, of\n"
+        f"Version {report['version']}, seed {report['seed']}, {report['inject']} artificial reals per frame, of\n"
         "S/N 5 to 50 in the science frame, log-uniform, put in before subtraction. Intervals are 95 %.\n"
     )
     parts = [title, intro, heading("Candidates left per frame, and empty sky", "-"), _frames(report["cameras"])]
@@ -104,11 +104,11 @@ def chain_page() -> str:
     ny, nx = report["shape"]
     rows = [(escape(stage), f"{wall:.3f}", f"{report['cpu_s'][stage]:.3f}") for stage, wall in report["wall_s"].items()]
     intro = (
-        f"One chip pair of {nx} x {ny} px, one thread, medians over {report['seeds']} simulated pairs; version\n"
-        f"{report['version']}; {report['machine']}. ``chain`` runs from two calibrated images in memory to scored\n"
-        "candidates with stamps and is the sum of the stages between ``measure`` and ``classify``; ``ingest`` turns one\n"
-        "raw frame into an image. ``peers`` is the sum of SWarp, hotpants and source-extractor on the same pixels in the\n"
-        f"same run. Peak memory of the process: {report['peak_rss_mb']} MB.\n"
+        f"One chip pair of {nx} x {ny} px, one thread, medians over {report['seeds']} simulated pairs;\n"
+        f"version {report['version']}; {report['machine']}. ``chain`` runs from two calibrated images in memory\n"
+        "to scored candidates with stamps: the sum of the stages from ``measure`` to ``classify``. ``ingest`` turns\n"
+        "one raw frame into an image. ``peers`` is the sum of SWarp, hotpants and source-extractor on the same pixels\n"
+        f"in the same run. Peak memory of the process: {report['peak_rss_mb']} MB.\n"
     )
     ratios = ", ".join(map(str, report.get("cpu_ratio_peers_to_chain", ())))
     end = f"\nProcessor time of the peers over that of the chain, each pair: {ratios}.\n" if ratios else ""

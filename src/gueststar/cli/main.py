@@ -6,6 +6,7 @@ image crashed. 130: stopped by the user.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -74,5 +75,12 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program.
+
+    Numerical libraries read their number of threads when they are loaded, which is after this. One is right: a chip's
+    arrays are too small to share, and on a busy machine threads that wait for each other make the chain many times
+    slower. Who sets the variables decides.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     app()

@@ -13,7 +13,9 @@ from gueststar.types import Mask, Psf
 
 __all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
 
-_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+# Opposite neighbours in four directions, against tracks, and all four nearest, against single pixels.
+_PAIRS = tuple(((dy, dx), (-dy, -dx)) for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)))
+_NEIGHBOURS = (*_PAIRS, _PAIRS[0] + _PAIRS[1])
 
 
 def flag_saturated(full: NDArray[np.bool_], *, grow_px: int = 2) -> NDArray[np.int16]:
@@ -82,14 +84,16 @@ def _border_width(lines: NDArray[np.float32], reach: int) -> int:
 class FindCosmicRays(Options):
     """Find pixels sharper than any star can be: cosmic rays, muon tracks, hot and dead pixels.
 
-    For a pixel p above the noise, the ratio of the mean of two opposite neighbours to p, least over the four
-    directions, is compared with the smallest value that the measured PSF can produce: a star centred on the pixel.
+    For a pixel p above the noise, the ratio of the mean of its neighbours to p (of two opposite ones, least over the
+    four directions, and of the four nearest) is compared with the smallest value that the measured PSF can produce: a
+    star centred on the pixel.
     The test is that of van Dokkum (2001, PASP 113, 1420) in that it asks for sharper edges than the optics allow, but
     takes the limit from the PSF itself, so that undersampled stars are kept.
     """
 
     threshold_sigma: float = Field(5.0, ge=3, le=100, description="Pixels considered, sigma above the sky")
     contrast: float = Field(0.6, gt=0, le=1, description="Sharper than this times the PSF's own ratio is flagged")
+    neighbour_sigma: float = Field(3.5, ge=1, le=20, description="Neighbours must be this far below the limit, sigma")
     grow_sigma: float = Field(3.0, gt=0, le=100, description="Neighbours of a flagged pixel above this are flagged too")
     enabled: bool = Field(True, description="Look for cosmic rays")
 
@@ -102,37 +106,33 @@ class FindCosmicRays(Options):
             return flags
         padded = np.pad(data, 1, mode="reflect")
         noise = np.sqrt(variance)
+        # The variance under a spike holds the spike itself; the test asks what a star of its height would scatter by.
+        sky = float(np.median(variance[::5, ::5]))
         # A dead or negative spike is as sharp as a positive one, and makes a negative candidate or a false new star.
         for sign in (1.0, -1.0):
-            y, x = np.nonzero((sign * data > self.threshold_sigma * noise) & (mask == 0))
+            y, x = np.nonzero((sign * data > self.threshold_sigma * np.sqrt(sky)) & (mask == 0))
             if y.size == 0:
                 continue
-            sharp = self._sharp(padded * np.float32(sign), noise, y, x, psf)
+            sharp = self._sharp(padded * np.float32(sign), sky, y, x, psf)
             flags[y[sharp], x[sharp]] = int(Mask.COSMIC_RAY)
         grown = grow_mask(torch.from_numpy(flags), 1).numpy()
         return np.where((flags != 0) | (np.abs(data) > self.grow_sigma * noise), grown, np.int16(0))
 
     def _sharp(
-        self,
-        padded: NDArray[np.float32],
-        noise: NDArray[np.float32],
-        y: NDArray[np.int64],
-        x: NDArray[np.int64],
-        psf: Psf,
+        self, padded: NDArray[np.float32], sky: float, y: NDArray[np.int64], x: NDArray[np.int64], psf: Psf
     ) -> NDArray[np.bool_]:
         stamp = psf.stamp.double().cpu().numpy()
         c = stamp.shape[0] // 2
         value = padded[y + 1, x + 1].astype(np.float64)
-        sigma = noise[y, x].astype(np.float64)
         sharp = np.zeros(y.size, bool)
         # An undersampled PSF is measured too wide and changes with the star's place in the pixel: trust it less.
         contrast = self.contrast * min(1.0, (psf.fwhm / 2.2) ** 2)
-        for dy, dx in _DIRECTIONS:
-            pair = 0.5 * (padded[y + 1 + dy, x + 1 + dx] + padded[y + 1 - dy, x + 1 - dx])
-            limit = contrast * 0.5 * (stamp[c + dy, c + dx] + stamp[c - dy, c - dx]) / stamp[c, c]
-            # Noise of the test: that of the two neighbours and of the pixel scaled by the limit.
-            error = sigma * np.sqrt(0.5 + limit**2)
-            sharp |= pair < limit * value - self.threshold_sigma * 0.7 * error
+        for group in _NEIGHBOURS:
+            near = np.mean([padded[y + 1 + dy, x + 1 + dx] for dy, dx in group], axis=0)
+            limit = contrast * np.mean([stamp[c + dy, c + dx] for dy, dx in group]) / stamp[c, c]
+            # Noise of the test: that of the neighbours' mean, and of the pixel scaled by the limit.
+            error = np.sqrt((sky + limit * value) / len(group) + limit**2 * (sky + value))
+            sharp |= near < limit * value - self.neighbour_sigma * error
         return sharp
 
 

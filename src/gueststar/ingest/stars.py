@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import sep
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from pydantic import Field
 
 from gueststar.options import Options
 from gueststar.types import Stars
+
+_CROWDED = 0.5  # share of the frame within two widths of a source from which isophotes overlap
 
 __all__ = ["FindStars", "select_point_sources", "typical_fwhm"]
 
@@ -26,18 +30,19 @@ class FindStars(Options):
     def __call__(self, data: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.int16]) -> Stars:
         """Find sources; all arrays have shape (ny, nx); `mask` holds bits of `Mask`. Empty when there are none."""
         noise = np.sqrt(variance)
-        sep.set_extract_pixstack(max(1_000_000, data.size))
-        found = sep.extract(
-            data, self.threshold_sigma, err=noise, minarea=self.minimum_area_px, deblend_nthresh=16, deblend_cont=0.005
-        )
+        found = self._extract(data, noise)
         found = found[np.argsort(-found["flux"], kind="stable")][: self.n_most]
         if len(found) == 0:
             return Stars.empty()
         fwhm = 2.3548 * np.sqrt(np.maximum(0.5 * (found["a"] ** 2 + found["b"] ** 2), 0.01))
         x, y = found["x"].copy(), found["y"].copy()
         width = typical_fwhm(fwhm[: self.n_centred])
+        if len(found) * np.pi * (2.0 * width) ** 2 > _CROWDED * data.size:
+            # Isophotes of blends are wide; what a source holds in units of its peak is closer to the PSF in a crowd.
+            concentration = np.sqrt(0.8825 * np.maximum(found["flux"], 0.0) / np.maximum(found["peak"], 1e-9))
+            width = min(width, max(typical_fwhm(concentration[: self.n_centred]), 1.0))
         n = min(self.n_centred, len(found))
-        wx, wy, flag = sep.winpos(data, x[:n], y[:n], np.full(n, width / 2.3548))
+        wx, wy, flag = sep.winpos(data, x[:n], y[:n], np.full(n, max(width, 2.5) / 2.3548))
         ok = (np.hypot(wx - x[:n], wy - y[:n]) < 1.5) & (flag & sep.APER_TRUNC == 0)
         x[:n][ok], y[:n][ok] = wx[ok], wy[ok]
         # Isophotal moments grow with flux; the half-light radius does not, so the brightest get their width from it.
@@ -56,6 +61,18 @@ class FindStars(Options):
             flags=_flags_near(mask, x, y, max(1, round(0.7 * width))),
             aperture_px=aperture,
         )
+
+    def _extract(self, data: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[Any]:
+        options = {"err": noise, "minarea": self.minimum_area_px, "deblend_nthresh": 16}
+        sep.set_extract_pixstack(max(1_000_000, data.size))
+        sep.set_sub_object_limit(65_536)
+        try:
+            found = sep.extract(data, self.threshold_sigma, deblend_cont=0.005, **options)
+        except Exception as error:
+            if "deblending overflow" not in str(error):
+                raise
+            found = sep.extract(data, self.threshold_sigma, deblend_cont=1.0, **options)
+        return np.asarray(found)
 
 
 def _flags_near(

@@ -88,6 +88,9 @@ class Hotpants(Options):
         # Narrower Gaussians than half a pixel are alike on the grid and make hotpants' matrix singular.
         sigma = max(float(np.sqrt(max(fwhm_s**2 - fwhm_r**2, 0.0))) / 2.3548, 1.0)
         radius = self._radius(science, reference)
+        # hotpants fits any order to any number of stars; so few cannot carry more.
+        bright = 0 if science.stars is None else int(((science.stars.flags == 0) & (science.stars.snr > 15.0)).sum())
+        most = 0 if bright < 16 else 1 if bright < 45 else 4
         high = [f"{min(image.saturation, 1e7) * 0.95 + _PEDESTAL:.1f}" for image in (science, reference)]
         options: dict[str, str] = {
             "-inim": "science.fits",
@@ -103,8 +106,8 @@ class Hotpants(Options):
             "-tu": high[1],
             "-il": "1",
             "-tl": "1",
-            "-ko": str(self.kernel_order),
-            "-bgo": str(self.background_order),
+            "-ko": str(min(self.kernel_order, most)),
+            "-bgo": str(min(self.background_order, most)),
             "-nsx": str(max(1, min(self.stamps_x, science.shape[1] // 60))),
             "-nsy": str(max(1, min(self.stamps_y, science.shape[0] // 60))),
             "-r": str(radius),

@@ -13,6 +13,7 @@ Measurement Error Models, Sec. 2.2), the expectation is subtracted; rho is measu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from gueststar.types import Image, Stars, polynomial_exponents
 __all__ = ["Windows", "noise_correlation", "position_terms"]
 
 _LAG = 3  # px; beyond it resampled noise is taken as uncorrelated
-_TRUST = 0.6  # share of the expected noise that is subtracted: with more, few windows make a restless kernel
+_SHARES = (0.6, 0.4, 0.2)  # of the expected noise that is subtracted, tried in turn
+_RESTLESS = 1.3  # a kernel whose squares sum to more than this times those of the plain fit is refused
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +39,9 @@ class Windows:
     x, y : ndarray, shape (n,)
         Centres, px.
     gram : ndarray, shape (n, p, p)
-        Weighted products of the design, less the expected noise.
+        Weighted products of the design.
     noise : ndarray, shape (n, k^2)
-        sqrt(d_a) of that noise.
+        sqrt(d_a) of the noise in them.
     rho : ndarray, shape (k^2, k^2)
         Its correlation between kernel pixels.
     right, power, count : ndarray, shapes (n, p), (n,), (n,)
@@ -83,7 +85,6 @@ class Windows:
             root = weight[i].reshape(-1).sqrt()
             scaled = design * root
             gram[i] = (scaled @ scaled.T).cpu().numpy()
-            gram[i, :-1, :-1] -= _TRUST * rho * np.outer(noisy[i], noisy[i])
             right[i] = (scaled @ (goal[i].reshape(-1) * root)).cpu().numpy()
         power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
         count = (weight > 0).sum((1, 2)).double().cpu().numpy()
@@ -94,21 +95,25 @@ class Windows:
         t = terms[keep]
         m, p = t.shape[1], self.right.shape[1]
         products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
-        blocks = (products.T @ self.gram[keep].reshape(len(t), p * p)).reshape(m, m, p, p)
-        normal = blocks.transpose(0, 2, 1, 3).reshape(m * p, m * p)
-        right = (t.T @ self.right[keep]).reshape(m * p)
+        normal = _blocks(products, self.gram[keep].reshape(len(t), p * p), m)
         normal[np.diag_indices(m * p)] += self._prior(radius, m)
-        try:
-            factor = cho_factor(normal, lower=True)
-        except LinAlgError:
-            # Few windows, whose noise happens to be less than expected: hold the kernel down as far as is needed.
-            lowest = float(np.linalg.eigvalsh(normal)[0])
-            normal[np.diag_indices(m * p)] += 1.1 * abs(lowest) + 1e-3
-            factor = cho_factor(normal, lower=True)
-        # One round of iterative refinement: the grams come from float32 products.
-        solved = cho_solve(factor, right)
-        solved += cho_solve(factor, right - normal @ solved)
-        return np.asarray(solved.reshape(m, p))
+        right = (t.T @ self.right[keep]).reshape(m * p)
+        plain = _refined(normal, right)
+        outer = np.zeros((len(t), p, p), np.float32)
+        outer[:, :-1, :-1] = self.noise[keep][:, :, None] * self.noise[keep][:, None, :] * self.rho
+        noise = _blocks(products.astype(np.float32), outer.reshape(len(t), p * p), m)
+        solved = plain.reshape(m, p)
+        # How much may be subtracted depends on how well the windows know the noise: where too much is taken the kernel
+        # fits noise, which shows in its power.
+        limit = _RESTLESS * _power(solved, t)
+        for share in _SHARES:
+            try:
+                freed = _refined(normal - share * noise, right).reshape(m, p)
+            except LinAlgError:
+                continue
+            if _power(freed, t) < limit:
+                return freed
+        return solved
 
     @staticmethod
     def _prior(radius: int, m: int) -> NDArray[np.float64]:
@@ -123,9 +128,26 @@ class Windows:
         """Reduced chi-square of every window."""
         local = terms @ solved
         fitted = np.einsum("np,npq,nq->n", local, self.gram, local, optimize=True)
-        scaled = local[:, :-1] * self.noise
-        fitted += _TRUST * ((scaled @ self.rho) * scaled).sum(1)
         return np.asarray((self.power - 2.0 * (local * self.right).sum(1) + fitted) / np.maximum(self.count, 1.0))
+
+
+def _blocks(products: NDArray[Any], matrices: NDArray[Any], m: int) -> NDArray[np.float64]:
+    """Sum over windows of the Kronecker products t t^T x M, shape (m p, m p)."""
+    p = int(np.sqrt(matrices.shape[1]))
+    blocks = (products.T @ matrices).reshape(m, m, p, p)
+    return np.asarray(blocks.transpose(0, 2, 1, 3).reshape(m * p, m * p), np.float64)
+
+
+def _refined(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solve with one round of iterative refinement: the grams come from float32 products."""
+    factor = cho_factor(normal, lower=True)
+    solved = cho_solve(factor, right)
+    return np.asarray(solved + cho_solve(factor, right - normal @ solved))
+
+
+def _power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
+    """Mean over the windows of the sum of squares of the kernel: the noise that it passes on."""
+    return float(((terms @ solved[:, :-1]) ** 2).sum(1).mean())
 
 
 def noise_correlation(image: Image, *, step: int = 4) -> NDArray[np.float64]:
