@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+for _library in ("OMP", "OPENBLAS", "MKL"):  # read when a library is loaded, so before NumPy is
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import pytest_socket

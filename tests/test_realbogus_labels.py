@@ -49,7 +49,8 @@ def test_only_the_nearest_of_several_pieces_is_the_change():
 
 
 def test_a_change_swallowed_by_a_failed_subtraction_is_neither():
-    labels = label_candidates(found((50, 50, 5000), (90, 90, 20)), changed((50, 50, 200, "injected"), (90, 90, 200, "injected")), fwhm=FWHM)  # fmt: skip # noqa: E501
+    sources = changed((50, 50, 200, "injected"), (90, 90, 200, "injected"))
+    labels = label_candidates(found((50, 50, 5000), (90, 90, 20)), sources, fwhm=FWHM)
     assert labels.label.tolist() == [-1, -1]
 
 
@@ -63,6 +64,8 @@ def test_changes_too_small_to_be_seen_explain_nothing():
 def test_cosmic_rays_are_artifacts_with_a_name():
     labels = label_candidates(found((50, 50, 400)), changed((51, 51, 400, "cosmic_ray")), fwhm=FWHM)
     assert (labels.label[0], labels.kind[0]) == (0, "cosmic_ray")
+    both = changed((51, 51, 400, "cosmic_ray"), (50, 50, 300, "injected"))
+    assert label_candidates(found((50, 50, 400)), both, fwhm=FWHM).label.tolist() == [-1]
 
 
 def test_wider_images_allow_larger_offsets():

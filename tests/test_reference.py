@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ PSF = skies.Shape(2.8)
 SHARPEST = 2.5  # of the first frame, on whose grid the others are coadded
 
 
+@cache
 def frames(n, *, seed=1, dither=True, fwhm=None, ratios=None, n_rays=0, n_stars=110, **fields):
     """n exposures of one sky through cameras that drift; truth, images, and where the rays fell in each."""
     rng = np.random.default_rng(seed)

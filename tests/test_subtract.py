@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
 import skies
 from gueststar.align import Align

@@ -3,7 +3,7 @@
 - A candidate near a change of its own sign, with a flux that fits, is real (1): artificial reals, transients, moving
   objects and variable stars alike, because a network that is taught that variables are artifacts loses them.
 - Further candidates around a change, of either sign, are neither (-1): wings, deblended pieces, and the change itself
-  where a failed subtraction has taken over its flux.
+  where a failed subtraction or a cosmic ray has taken over its flux.
 - A candidate on a variable star whose change is too small to be seen is neither (-1).
 - Everything else is an artifact (0); cosmic rays are named.
 """
@@ -68,16 +68,15 @@ def label_candidates(candidates: Candidates, changes: Table, *, fwhm: float) -> 
         return out
     is_ray = np.asarray(changes["kind"]) == "cosmic_ray"
     places = np.stack([candidates["x"], candidates["y"]], axis=1).astype(np.float64)
-    _name_rays(out, places, changes[is_ray])
+    hit = np.zeros(n, bool)
+    if is_ray.any():
+        rays = np.stack([changes["x"][is_ray], changes["y"][is_ray]], axis=1)
+        hit = cKDTree(rays).query(places)[0] < _RAY_PX
+        out.kind[hit] = "cosmic_ray"
     if not is_ray.all():
         _match(out, candidates, places, changes[~is_ray], fwhm)
+    out.label[hit & (out.label == 1)] = -1
     return out
-
-
-def _name_rays(out: Labels, places: NDArray[np.float64], rays: Table) -> None:
-    if len(rays):
-        distance, _ = cKDTree(np.stack([rays["x"], rays["y"]], axis=1)).query(places)
-        out.kind[distance < _RAY_PX] = "cosmic_ray"
 
 
 def _match(out: Labels, candidates: Candidates, places: NDArray[np.float64], changes: Table, fwhm: float) -> None:

@@ -86,7 +86,7 @@ def describe_model(
 
 
 def score_dataset(
-    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, batch_size: int = 256
+    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
 ) -> NDArray[np.float32]:
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,)."""
     rows = np.arange(len(dataset)) if rows is None else rows
@@ -96,7 +96,7 @@ def score_dataset(
         part = rows[start : start + batch_size]
         # The stamps of a training set are in units of sigma.
         cube, sigma = np.asarray(dataset.cube[part], np.float32), np.ones((part.size, 3), np.float32)
-        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model, batch_size=batch_size)
+        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
     return scores
 
 

@@ -47,7 +47,7 @@ class RealBogus(Options):
     """
 
     model: str = Field("shipped", description="'shipped', or the path of a model folder that `gueststar train` wrote")
-    batch_size: int = Field(256, ge=1, le=65536, description="Stamps scored at once")
+    batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once; more do not fit the cache")
     threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
 
     def __call__(self, candidates: Candidates, stamps: Stamps) -> Candidates:
@@ -142,7 +142,7 @@ def score_stamps(
     scalars: NDArray[np.floating[Any]],
     model: LoadedModel,
     *,
-    batch_size: int = 256,
+    batch_size: int = 64,
 ) -> NDArray[np.float32]:
     """Scores of raw stamps.
 

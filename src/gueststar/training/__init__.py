@@ -47,6 +47,7 @@ _CAVEATS = (
     "Scores are not calibrated to the rates of any survey; simulated figures are not comparable with published ones.",
     "Artifacts of real frames are all that the chain found there and nobody injected; real variables and movers among "
     "them are mislabelled.",
+    "Trained on point-spread functions of 1.7 to 7 px FWHM; on sharper, undersampled frames it misses many reals.",
     "Donuts of defocus, trailed frames and satellites are not in the simulated set.",
 )
 
