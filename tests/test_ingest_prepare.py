@@ -209,7 +209,7 @@ def test_psf_is_the_one_that_was_drawn(fwhm, beta, ellipticity):
     residual = psf.stamp.double().numpy() - truth / truth.sum()
     assert psf.fwhm == pytest.approx(fwhm, rel=0.05)
     assert psf.ellipticity == pytest.approx(ellipticity, abs=0.02)
-    assert np.abs(residual).max() < (0.03 if fwhm > 2.5 else 0.07) * truth.max()
+    assert np.abs(residual).max() < (0.04 if fwhm > 2.5 else 0.07) * truth.max()
     # What counts: the error of a PSF flux.
     unit = truth / truth.sum()
     assert (residual * unit).sum() / (unit**2).sum() == pytest.approx(0.0, abs=0.02)

@@ -199,8 +199,11 @@ def test_the_score_is_flux_over_error(engine, name):
 # --- new sources -----------------------------------------------------------------------------------------------------
 
 
-@every_engine
-@pytest.mark.parametrize("name", ["equal", "shifted", "sharper reference", "sharper science", "wings"])
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [("kernel", name) for name in ("equal", "shifted", "sharper reference", "sharper science", "wings")]
+    + [pytest.param("hotpants", name, marks=needs_hotpants) for name in ("shifted", "sharper reference")],
+)
 def test_flux_of_new_sources_is_recovered(engine, name):
     true, flux, error = [], [], []
     for seed in (1, 2):

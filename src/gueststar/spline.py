@@ -24,6 +24,8 @@ def coefficients(planes: torch.Tensor, *, margin: int = 0) -> torch.Tensor:
     """
     lead = planes.shape[:-2]
     ny, nx = planes.shape[-2:]
+    if planes.numel() == 0:
+        return planes.new_zeros(*lead, ny + 2 * margin, nx + 2 * margin)
     flat = planes.reshape(-1, 1, ny, nx)
     padded = nn.pad(flat, (_PAD, _PAD, _PAD, _PAD), mode="replicate")
     sizes = (_good_size(padded.shape[-2]), _good_size(padded.shape[-1]))

@@ -188,7 +188,7 @@ def _polynomial_per_pixel(
 
 
 def _tidy(planes: NDArray[np.float64], radius_fwhm: float) -> NDArray[np.float64]:
-    """Beyond two FWHM keep only the azimuthal mean, which is better known; normalise the sums."""
+    """Beyond two FWHM keep only the azimuthal mean, which is better known; fade out; normalise the sums."""
     k = planes.shape[-1]
     yy, xx = np.mgrid[:k, :k] - k // 2
     r = np.hypot(xx, yy)
@@ -203,6 +203,10 @@ def _tidy(planes: NDArray[np.float64], radius_fwhm: float) -> NDArray[np.float64
         profile[low[0] :] = 0.0
     tidy[0][outer] = profile[rings[outer]]
     tidy[1:, outer] = 0.0
+    # The stamp ends softly: in a crowd the wings stand on the light of neighbours, and a hard edge would draw a square.
+    half = k // 2
+    fade = np.cos(0.5 * np.pi * np.clip((r / half - 0.9) / 0.1, 0.0, 1.0)) ** 2
+    tidy *= fade
     tidy[0] /= tidy[0].sum()
     tidy[1:] -= tidy[1:].sum((1, 2), keepdims=True) * tidy[0]
     return tidy
