@@ -37,13 +37,17 @@ EDGES = (5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 
 
 def empty_sky(folder: Path, rng: np.random.Generator) -> dict[str, float]:
-    """Score at random empty positions of one image: no flag, and no photon noise of sources for 3 px around."""
+    """Score at random empty positions of one image: no flag, and no light of sources for 3 px around.
+
+    The variance holds the photon noise of sources, smoothed over 3 x 3 px. Where it tells of light over 1.2 sigma of
+    the sky, which the noise of such means does not reach, there is a source; a lower limit would select by the noise.
+    """
     with fits.open(folder / "difference.fits") as hdus:
         score, mask = np.asarray(hdus["SCORE"].data, np.float32), np.asarray(hdus["MASK"].data)
         variance = np.asarray(hdus["VARIANCE"].data, np.float32)
-    floor = percentile_filter(variance[::8, ::8], 20, size=9)
+    floor = percentile_filter(variance[::8, ::8], 30, size=9)
     floor = np.repeat(np.repeat(floor, 8, 0), 8, 1)[: variance.shape[0], : variance.shape[1]]
-    busy = binary_dilation((variance > 1.15 * floor) | (mask != 0), iterations=3)
+    busy = binary_dilation((variance > floor + 1.2 * np.sqrt(floor)) | (mask != 0), iterations=3)
     y, x = rng.integers(0, score.shape[0], 40_000), rng.integers(0, score.shape[1], 40_000)
     values = score[y, x][~busy[y, x]]
     kept = values[np.abs(values) < 5.0]

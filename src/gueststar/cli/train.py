@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,8 @@ import typer
 from gueststar.cli.common import Gain, Instrument, Quiet, errors, output, resolve_options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gueststar.realbogus.card import Card
     from gueststar.types import Image
 
@@ -105,10 +107,36 @@ def _print_card(card: Card, out: Path) -> None:
         f"Model {card.name} {card.version} in {out}, {card.parameters} parameters",
         f"threshold {card.threshold:.3f}: {card.threshold_meaning}",
     ]
-    lines += [f"  {name}: {value}" for name, value in card.metrics.items()]
-    lines.append(f"Use it with --set classify.model={out}")
     for line in lines:
         output().print(line, markup=False, soft_wrap=True)
+    output().print(_measured(card.metrics))
+    output().print(
+        f"All figures are in {out / 'card.json'}; the curve is {out / 'roc.png'}", markup=False, soft_wrap=True
+    )
+    output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
+
+
+def _measured(metrics: Mapping[str, Any]) -> Table:
+    """What was measured, one row for each test set."""
+    from rich.table import Table
+
+    table = Table(title="Measured on parts that were not trained on", title_justify="left", box=None)
+    for name in ("set", "reals", "artifacts", "AUC", "false positives at TPR 90 %", "at TPR 98 %"):
+        table.add_column(name, justify="left" if name == "set" else "right")
+    for part in metrics.values():
+        if isinstance(part, Mapping) and "auc" in part:
+            points = {point["name"]: point["fpr"] for point in part["points"]}
+            rates = [_rate(points.get(name)) for name in ("TPR 0.9", "TPR 0.98")]
+            auc = f"{part['auc']:.4f} ± {part['auc_err']:.4f}"
+            table.add_row(str(part["name"]), str(part["n_real"]), str(part["n_bogus"]), auc, *rates)
+    return table
+
+
+def _rate(rate: Mapping[str, Any] | None) -> str:
+    """A share with its 95 % interval, in per cent."""
+    if rate is None:
+        return "-"
+    return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
 
 
 @contextmanager
