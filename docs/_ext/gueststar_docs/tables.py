@@ -64,7 +64,7 @@ def mask_page() -> str:
     """Return the page of the bits of a mask plane."""
     from gueststar.types import Mask
 
-    notes = ModuleAnalyzer.for_module("gueststar.types").find_attr_docs()
+    notes = ModuleAnalyzer.for_module("gueststar.types.mask").find_attr_docs()
     rows = [
         (literal(bit.name or ""), str(bit.value), "", escape(" ".join(notes.get(("Mask", bit.name), [""])).strip()))
         for bit in Mask
