@@ -234,7 +234,9 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     class Card:
         name, version, parameters, threshold, threshold_meaning = "m", "1", 10, 0.5, "half"
-        metrics = MappingProxyType({"auc": 0.99})
+        point = MappingProxyType({"name": "TPR 0.98", "fpr": {"value": 0.021, "low": 0.01, "high": 0.03}})
+        part = MappingProxyType({"name": "tests", "n_real": 70, "n_bogus": 80, "auc": 0.99, "auc_err": 0.002})
+        metrics = MappingProxyType({"simulated": {**part, "points": [point]}})
 
     def fake(options: Any, out: Path, **more: Any) -> Card:
         given.update(more, options=options, out=out)
@@ -254,5 +256,6 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert given["held_out_images"] is None
     assert {name: len(images) for name, images in given["real_images"].items()} == {"frames M 31 V": 2}
     assert given["real_images"]["frames M 31 V"][0].instrument == "mine"
-    assert "auc: 0.99" in result.stdout
+    for words_shown in ("tests", "0.9900 ± 0.0020", "2.10 % (1.00 to 3.00)"):
+        assert words_shown in result.stdout
     assert call("train", "--set", "data.nonsense=1").exit_code == 2
