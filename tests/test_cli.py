@@ -34,13 +34,17 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in ("pair", "run", "simulate", "train", "doctor", "config"):
+    for name in ("pair", "run", "simulate", "inject", "efficiency", "train", "doctor", "config"):
         assert name in done.stdout
 
 
 @pytest.mark.parametrize(
-    "words", [["pair"], ["run"], ["simulate", "night"], ["simulate", "pair"], ["train"], ["doctor"], ["config", "show"]]
-)
+    "words",
+    [
+        ["pair"], ["run"], ["simulate", "night"], ["simulate", "pair"], ["inject"], ["efficiency"], ["train"],
+        ["doctor"], ["config", "show"],
+    ],
+)  # fmt: skip
 def test_each_command_has_help_with_an_example(words: list[str]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
@@ -202,7 +206,7 @@ def test_simulated_pair_can_be_processed(tmp_path: Path) -> None:
     result = call("simulate", "pair", tmp_path / "sim", *options)
     assert result.exit_code == 0, result.output
     assert sorted(item.name for item in (tmp_path / "sim").iterdir()) == [
-        "reference.fits", "science.fits", "truth.parquet"
+        "picture.png", "reference.fits", "science.fits", "truth.parquet"
     ]  # fmt: skip
     assert call("simulate", "pair", tmp_path / "sim", *options).exit_code == 1
     call("simulate", "pair", tmp_path / "same", *options)
@@ -221,6 +225,11 @@ def test_simulated_night(tmp_path: Path) -> None:
     result = call(*words, "--chips", "2")
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "n").glob("*.fits"))) == 8
+    assert (tmp_path / "n" / "picture.png").stat().st_size > 10_000
+    everything = call("simulate", "night", tmp_path / "a", "--chips", "all", "--visits", 2, "--shape", 48, 48,
+                      "--set", "earlier_visits=1", "--set", "bright_stars=drawn", "--quiet")  # fmt: skip
+    assert everything.exit_code == 0, everything.output
+    assert len({path.name[4] + path.stem[-2:] for path in (tmp_path / "a").glob("*.fits")}) == 84
     assert call("simulate", "night", tmp_path / "m", "--chips", "Q9-99").exit_code == 2
     assert call("simulate", "night", tmp_path / "m", "--chips", "900").exit_code == 2
     assert call("simulate", "night", tmp_path / "m", "--set", "star_density=-1").exit_code == 2

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from astropy.table import Table
+import torch
+from astropy.table import Table, vstack
 
 from gueststar.errors import InputError
-from gueststar.simulate.inject import draw_artificial_reals, inject, psf_stamps
+from gueststar.ingest.psf import psf_photometry
+from gueststar.simulate.brightness import draw_brightness
+from gueststar.simulate.inject import TRUTH_COLUMNS, describe_sources, draw_artificial_reals, inject, psf_stamps
 from gueststar.simulate.night import Survey, simulate_pair
 from gueststar.simulate.painter import PsfField
 from gueststar.types import Image, Mask, Psf
@@ -146,7 +149,7 @@ def test_no_sources_are_no_error():
     assert len(result.sources) == 0
     assert "status" in result.sources.colnames
     drawn = draw_artificial_reals(image, 0, rng=np.random.default_rng(0))
-    assert drawn.colnames == ["x", "y", "flux_e", "snr", "placement"]
+    assert drawn.colnames == list(TRUTH_COLUMNS)
 
 
 def test_drawn_signal_to_noise_is_that_of_the_matched_filter():
@@ -247,3 +250,163 @@ def test_errors_say_what_is_missing(image):
         draw_artificial_reals(image, 5, rng=rng, placement="comet")
     with pytest.raises(InputError, match="lower snr first"):
         draw_artificial_reals(image, 5, rng=rng, snr=(10.0, 5.0))
+    with pytest.raises(InputError, match="valid ones are log-uniform, uniform, euclidean"):
+        draw_artificial_reals(image, 5, rng=rng, distribution="flat")
+    with pytest.raises(InputError, match="give one of them"):
+        draw_artificial_reals(image, 5, rng=rng, snr=(5.0, 10.0), mag=(15.0, 17.0))
+    with pytest.raises(InputError, match="the brighter first"):
+        draw_artificial_reals(image, 5, rng=rng, mag=(17.0, 15.0))
+    with pytest.raises(InputError, match="no zero point; give it one"):
+        draw_artificial_reals(blank(), 5, rng=rng, mag=(15.0, 17.0))
+
+
+# --- Truth columns, distributions, places -----------------------------------------------------------------------------
+
+
+def test_truth_of_magnitudes_is_nan_without_a_zero_point_and_right_with_one():
+    bare = draw_artificial_reals(blank(), 20, rng=np.random.default_rng(0), placement="random")
+    assert bare.colnames == list(TRUTH_COLUMNS)
+    assert np.isnan(bare["mag"]).all()
+    assert np.isnan(bare["surface_mag_arcsec2"]).all()
+    known = blank(zeropoint=27.0, zeropoint_source="catalog", instrument="tomoe")
+    drawn = draw_artificial_reals(known, 20, rng=np.random.default_rng(0), placement="random")
+    np.testing.assert_allclose(drawn["flux_e"], bare["flux_e"])
+    np.testing.assert_allclose(drawn["mag"], 27.0 - 2.5 * np.log10(drawn["flux_e"]))
+    # Empty sky has no host and no star.
+    for name in ("host_offset_r25", "host_mag", "star_mag"):
+        assert np.isnan(drawn[name]).all()
+
+
+@pytest.mark.parametrize("distribution", ["log-uniform", "uniform", "euclidean"])
+def test_magnitudes_fill_their_range_by_the_law_asked_for(distribution):
+    image = blank(zeropoint=27.0, zeropoint_source="header")
+    drawn = draw_artificial_reals(
+        image, 900, rng=np.random.default_rng(4), mag=(16.0, 19.0), distribution=distribution,
+        placement="random", minimum_separation_px=2.0,
+    )  # fmt: skip
+    mag, n = np.asarray(drawn["mag"]), len(drawn)
+    assert n > 800
+    assert 16.0 <= mag.min() < 16.4
+    assert 18.95 < mag.max() <= 19.0
+    brighter = np.mean(mag < 17.5)
+    bright = (10 ** (0.6 * 1.5) - 1) / (10 ** (0.6 * 3.0) - 1)  # of N(<m) ~ 10^(0.6 m)
+    expected = bright if distribution == "euclidean" else 0.5
+    assert brighter == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / n))
+    # The signal to noise that goes with a flux is that which gives this flux.
+    rows = drawn[:5]
+    again = describe_sources(image, rows["x", "y", "snr"])
+    np.testing.assert_allclose(again["flux_e"], rows["flux_e"], rtol=1e-4)
+
+
+def test_signal_to_noise_distributions_have_their_means():
+    low, high, n = 5.0, 50.0, 20000
+    expected = {
+        "log-uniform": (high - low) / np.log(high / low),
+        "uniform": (low + high) / 2,
+        "euclidean": 3 * (low**-0.5 - high**-0.5) / (low**-1.5 - high**-1.5),
+    }
+    for name, mean in expected.items():
+        drawn = draw_brightness(n, low, high, distribution=name, rng=np.random.default_rng(2))
+        assert low <= drawn.min() <= drawn.max() <= high
+        assert drawn.mean() == pytest.approx(mean, abs=4 * drawn.std() / np.sqrt(n))
+
+
+def galaxy_image(seed=0, flux=60000.0, n=30):
+    """Round and flattened exponential discs of known radius on empty sky."""
+    rng = np.random.default_rng(seed)
+    yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    x, y = np.meshgrid(np.linspace(45, SHAPE[1] - 45, 6), np.linspace(45, SHAPE[0] - 45, 5))
+    light = np.zeros(SHAPE)
+    for cx, cy in zip(x.ravel()[:n], y.ravel()[:n], strict=True):
+        r = np.hypot(xx - cx, yy - cy)
+        light += flux / (2 * np.pi * 3.0**2) * np.exp(-r / 3.0)
+    data = rng.poisson(light + SKY) - SKY
+    image = Image.from_arrays(data, light + SKY, psf=moffat_psf(), zeropoint=27.0, zeropoint_source="catalog")
+    return image, np.column_stack((x.ravel()[:n], y.ravel()[:n]))
+
+
+def test_offsets_from_galaxies_follow_the_law_of_supernovae():
+    image, centres = galaxy_image()
+    rng, parts = np.random.default_rng(0), []
+    for _ in range(12):
+        parts.append(draw_artificial_reals(image, 28, rng=rng, placement="galaxy", minimum_separation_px=12.0))
+    drawn = vstack(parts, metadata_conflicts="silent")
+    drawn = drawn[drawn["placement"] == "galaxy"]
+    assert len(drawn) > 250
+    offsets = np.asarray(drawn["host_offset_r25"])
+    # Quartiles of 1,253 supernovae: 0.18, 0.38, 0.67 R25.
+    for share, offset in ((0.25, 0.18), (0.5, 0.38), (0.75, 0.67)):
+        error = np.sqrt(share * (1 - share) / len(drawn))
+        assert np.mean(offsets < offset) == pytest.approx(share, abs=4 * error)
+    # What the column says is what was done: the distance in pixels goes with it, and the scale is twice 1.68 h.
+    distance = np.array([np.hypot(*(centres - (r["x"], r["y"])).T).min() for r in drawn])
+    ratio = np.median(distance[offsets > 0.3] / offsets[offsets > 0.3])
+    assert ratio == pytest.approx(2 * 1.68 * 3.0, rel=0.2)
+    host = 27.0 - 2.5 * np.log10(60000.0)
+    assert np.median(drawn["host_mag"]) == pytest.approx(host, abs=0.3)
+    # The light below falls with the distance from the nucleus, as an exponential disc blurred by the PSF.
+    inner, outer = drawn[offsets < 0.15], drawn[offsets > 1.2]
+    assert np.median(inner["surface_e_px"]) > 10 * abs(np.median(outer["surface_e_px"]))
+
+
+def test_nucleus_places_lie_within_one_fwhm_of_the_nucleus():
+    image, centres = galaxy_image()
+    drawn = draw_artificial_reals(image, 25, rng=np.random.default_rng(0), placement="nucleus")
+    assert set(drawn["placement"]) == {"nucleus"}
+    distance = [np.hypot(*(centres - (r["x"], r["y"])).T).min() for r in drawn]
+    assert max(distance) < image.psf.fwhm + 0.3
+    assert np.mean(distance) == pytest.approx(0.5 * image.psf.fwhm, abs=4 * 0.29 * image.psf.fwhm / np.sqrt(25))
+
+
+def test_star_places_tell_the_star(image):
+    drawn = draw_artificial_reals(
+        replace(image, zeropoint_source="catalog"), 40, rng=np.random.default_rng(0), placement="star"
+    )
+    beside = drawn[drawn["placement"] == "star"]
+    good = image.stars[image.stars.flags == 0]
+    mags = image.zeropoint - 2.5 * np.log10(good.flux)
+    for row in beside:
+        own = np.abs(mags - row["star_mag"]).argmin()
+        assert np.hypot(good.x[own] - row["x"], good.y[own] - row["y"]) <= 5 * image.psf.fwhm + 1e-6
+
+
+def test_surface_brightness_is_the_light_under_the_place():
+    image = blank(zeropoint=27.0, zeropoint_source="catalog", instrument="tomoe")
+    data = image.numpy() * 0 + 40.0
+    lit = replace(image, data=torch.from_numpy(data))
+    drawn = describe_sources(lit, Table({"x": [100.2, -9.0], "y": [80.7, 5.0], "flux_e": [1e3, 1e3]}))
+    assert drawn["surface_e_px"][0] == pytest.approx(40.0, rel=1e-5)
+    assert drawn["surface_mag_arcsec2"][0] == pytest.approx(27.0 - 2.5 * np.log10(40.0 / 1.189**2), abs=1e-4)
+    assert np.isnan(drawn["snr"][1])
+    assert np.isnan(drawn["surface_e_px"][1])
+
+
+def test_what_became_random_is_counted():
+    drawn = draw_artificial_reals(blank(), 10, rng=np.random.default_rng(0), placement="nucleus")
+    assert drawn.meta == {"asked": 10, "placed": 10, "random_instead": 10}
+    result = inject(blank(), Table({"x": [50.0, -5.0], "y": [50.0, 5.0], "flux_e": [1e3, 1e3]}),
+                    rng=np.random.default_rng(0))  # fmt: skip
+    assert result.counts == {"injected": 1, "outside": 1, "masked": 0}
+    assert result.image.facts["artificial_reals_outside"] == 1
+
+
+def test_psf_photometry_of_injected_sources_is_unbiased():
+    image = blank(seed=4)
+    sources = grid_of_sources(8000.0, step=30)
+    result = inject(image, sources, rng=np.random.default_rng(6)).image
+    flux = psf_photometry(result.data, image.psf, np.asarray(sources["x"]), np.asarray(sources["y"]))
+    added = psf_photometry(result.data - image.data, image.psf, np.asarray(sources["x"]), np.asarray(sources["y"]))
+    for measured in (flux, added):
+        assert measured.mean() == pytest.approx(8000.0, abs=4 * measured.std() / np.sqrt(len(sources)))
+    assert added.std() / 8000 < 0.02
+
+
+def test_pixels_without_new_light_stay_as_they_are():
+    image = blank(saturation=60.0)
+    result = inject(image, Table({"x": [50.0], "y": [50.0], "flux_e": [1e4]}), rng=np.random.default_rng(0)).image
+    far = np.ones(SHAPE, bool)
+    far[20:81, 20:81] = False
+    assert (image.numpy()[far] > 60.0).any()
+    for plane in ("data", "variance", "mask"):
+        np.testing.assert_array_equal(result.numpy(plane)[far], image.numpy(plane)[far])
+    assert (result.numpy()[~far] >= np.minimum(image.numpy()[~far], 60.0)).all()

@@ -12,13 +12,16 @@ from gueststar.errors import ConfigError, OutputError
 from gueststar.ingest.fits import load_image, read_frame
 from gueststar.instruments import load_instrument
 from gueststar.simulate.camera import world_to_pixel
-from gueststar.simulate.exposure import TRUTH_COLUMNS
 from gueststar.simulate.night import Survey, Visit, simulate_frame, simulate_pair, write_night
+from gueststar.simulate.truth import TRUTH_COLUMNS
 
 SHAPE = (300, 360)
-QUIET = Survey(
-    cosmic_rays_per_chip=0, hot_pixels=0, pattern_e=0, flat_error=0, star_mag=(13.0, 20.0), ghosts=0, wobble_px=0.0
-)
+QUIET = Survey.quiet().model_copy(
+    update={
+        "cosmic_rays_per_chip": 0.0, "hot_pixels": 0.0, "pattern_e": 0.0, "flat_error": 0.0, "star_mag": (13.0, 20.0),
+        "ghosts": 0.0, "wobble_px": 0.0, "column_pairs_e": 0.0, "dark_pattern_e": 0.0, "dust_rings_per_chip": 0.0,
+    }
+)  # fmt: skip
 
 
 def aperture(data, x, y, radius=9.0):
@@ -144,7 +147,8 @@ def test_file_names_match_the_instrument(night):
     assert {g["prefix"] for g in groups} == {"s"}
     # The chips of one exposure share its number; visits and fields do not.
     assert len({g["exposure"] for g in groups}) == 6
-    assert len({g["date"] for g in groups}) == 3
+    # Two earlier nights of each field, whose references are of different age, and tonight.
+    assert len({g["date"] for g in groups}) == 5
 
 
 def test_headers_read_as_the_instrument(night):

@@ -28,7 +28,7 @@ def test_table_at_subpixel_positions_is_the_integrated_profile(fwhm, phase):
     assert np.abs(drawn - direct).max() < 1.5e-3 * direct.max()
 
 
-@pytest.mark.parametrize(("fwhm", "beta"), [(2.1, 2.5), (2.8, 3.2), (4.5, 4.0)])
+@pytest.mark.parametrize(("fwhm", "beta"), [(2.1, 2.5), (2.8, 3.2), (4.5, 4.0), (6.7, 3.5)])
 def test_points_against_galsim(fwhm, beta):
     galsim = pytest.importorskip("galsim")
     psf = PsfField.moffat((121, 121), fwhm=fwhm, beta=beta, e1=0.06 * np.cos(1.0), e2=0.06 * np.sin(1.0))
@@ -98,8 +98,8 @@ def test_galaxies_against_galsim(index, re):
     seen = galsim.Convolve(profile, galsim.Moffat(beta=3.0, fwhm=2.8))
     stamp = galsim.Image(129, 129, xmin=0, ymin=0)
     seen.drawImage(stamp, scale=1.0, center=galsim.PositionD(64.3, 63.8))
-    assert np.abs(drawn - stamp.array).max() < 0.02 * stamp.array.max()
-    assert abs(drawn.sum() - stamp.array.sum()) < 0.01 * 1e5
+    assert np.abs(drawn - stamp.array).max() < 0.005 * stamp.array.max()
+    assert abs(drawn.sum() - stamp.array.sum()) < 0.003 * 1e5
 
 
 def test_sersic_half_of_the_light_is_within_re():

@@ -61,7 +61,9 @@ def test_most_injected_sources_come_back_as_reals_of_both_signs(rows):
     for piece in rows:
         injected = np.isin(piece["kind"], ["injected", "faded"])
         assert 6 <= injected.sum() <= SMALL.injected
-        assert (piece.labels[injected] == 1).all()
+        # A cosmic ray on top makes one of them neither.
+        assert (piece.labels[injected] != 0).all()
+        assert (piece.labels[injected] == 1).mean() > 0.8
         assert np.median(np.abs(piece["snr"] / piece["true_snr"])[injected]) == pytest.approx(1.0, abs=0.25)
     joined = np.concatenate([piece["kind"] for piece in rows])
     faded = np.concatenate([piece["flux"] for piece in rows])[joined == "faded"]

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, doctor, pair, run, simulate, train
+from gueststar.cli import config, doctor, efficiency, inject, pair, run, simulate, train
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 
@@ -68,6 +68,8 @@ def _root(
 
 app.command("pair")(pair.pair)
 app.command("run")(run.run)
+app.command("inject")(inject.inject)
+app.command("efficiency")(efficiency.efficiency)
 app.add_typer(simulate.app, name="simulate")
 app.command("train")(train.train)
 app.command("doctor")(doctor.doctor)

@@ -12,6 +12,9 @@ import typer
 from gueststar.cli.common import Quiet, errors, output, resolve_options
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from gueststar.instruments import Instrument
     from gueststar.simulate.survey import Survey
 
 __all__ = ["app"]
@@ -28,16 +31,22 @@ SurveySet = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the survey, such as star_density=3."),
 ]
+InstrumentOption = Annotated[
+    str, typer.Option("--instrument", metavar="NAME|FILE", help="Profile of the camera whose files are imitated.")
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same frames.")]
 
 
 @app.command()
 def night(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    instrument: InstrumentOption = "tomoe",
     fields: Annotated[int, typer.Option("--fields", metavar="N", help="Fields of the sky.")] = 1,
     chips: Annotated[
         str,
-        typer.Option("--chips", metavar="N|NAMES", help="How many chips, or their names with commas (Q1-11,Q1-12)."),
+        typer.Option(
+            "--chips", metavar="all|N|LIST", help="All chips of the camera, the first N, or names (Q1-11,Q3-24)."
+        ),
     ] = "1",
     visits: Annotated[
         int, typer.Option("--visits", metavar="N", help="Visits of each field, earlier nights included.")
@@ -47,33 +56,40 @@ def night(
     survey: SurveyFile = None,
     set_: SurveySet = None,
     fpack: Annotated[bool, typer.Option("--fpack", help="Write compressed .fits.fz files.")] = False,
-    workers: Annotated[int, typer.Option("--workers", "-j", metavar="N", help="Processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; as many as there are cores.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a night of FITS files like those of Tomo-e Gozen, and its truth.
+    """Write a night of FITS files like the camera's, and its truth.
 
     The first visits of each field lie on earlier nights; transients appear
-    tonight. truth.parquet lists all that was drawn.
+    tonight. truth.parquet lists all that was drawn, conditions.parquet what
+    each frame was like, orbits.parquet the asteroids. An interrupted night
+    goes on where it stopped when the same command is given again.
 
     \b
     gueststar simulate night my_night --fields 2 --chips 2 --visits 5 --seed 7
+    gueststar simulate night all_chips --chips all --visits 6 --fpack
     gueststar run my_night --instrument tomoe --out products
     """  # noqa: D301
-    options = _survey(survey, set_)
+    camera, options = _camera(instrument, survey, set_)
     from gueststar.simulate.night import write_night
 
     with _bar("frames", quiet=quiet) as progress:
         paths = write_night(
-            out, options, fields=fields, chips=_chips(chips), visits=visits, seed=seed, shape=shape or _shape(),
-            fpack=fpack, workers=workers, progress=progress,
+            out, options, fields=fields, chips=_chips(chips, camera), visits=visits, seed=seed, shape=shape,
+            instrument=camera, fpack=fpack, workers=workers or _cores(), progress=progress,
         )  # fmt: skip
+    _picture_of(out, paths[options.earlier_visits])
     if not quiet:
-        output().print(f"{len(paths)} frames and truth.parquet in {out}", markup=False, soft_wrap=True)
+        output().print(f"{len(paths)} frames, truth.parquet and picture.png in {out}", markup=False, soft_wrap=True)
 
 
 @app.command()
 def pair(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    instrument: InstrumentOption = "tomoe",
     seed: Seed = 0,
     shape: Shape = None,
     survey: SurveyFile = None,
@@ -86,44 +102,83 @@ def pair(
     gueststar simulate pair my_pair --seed 3
     gueststar pair my_pair/science.fits my_pair/reference.fits --instrument tomoe --out pair
     """  # noqa: D301
-    options = _survey(survey, set_)
+    camera, options = _camera(instrument, survey, set_)
     from gueststar.night.folders import staged_folder, write_bytes
-    from gueststar.night.products import fits_bytes, write_table
-    from gueststar.simulate.night import simulate_pair
+    from gueststar.night.products import write_table
+    from gueststar.simulate.files import frame_bytes
+    from gueststar.simulate.header import survey_of
+    from gueststar.simulate.night import CHIP_SHAPE, simulate_pair
 
     with staged_folder(out) as folder:
-        made = simulate_pair(options, seed=seed, shape=shape or _shape())
-        write_bytes(folder / "science.fits", fits_bytes(made.science.data, made.science.header))
-        write_bytes(folder / "reference.fits", fits_bytes(made.reference.data, made.reference.header))
+        made = simulate_pair(
+            survey_of(camera, options), seed=seed, shape=shape or camera.chip_shape or CHIP_SHAPE,
+            chip=camera.chips[0] if camera.chips else "", instrument=camera,
+        )  # fmt: skip
+        write_bytes(folder / "science.fits", frame_bytes(made.science))
+        write_bytes(folder / "reference.fits", frame_bytes(made.reference))
         write_table(folder / "truth.parquet", made.truth, provenance={"seed": seed})
+        _draw(folder / "picture.png", made.science.data, made.truth, name="science.fits")
     if not quiet:
-        output().print(f"science.fits, reference.fits and truth.parquet in {out}", markup=False, soft_wrap=True)
+        words = f"science.fits, reference.fits, truth.parquet and picture.png in {out}"
+        output().print(words, markup=False, soft_wrap=True)
 
 
-def _survey(file: Path | None, overrides: list[str] | None) -> Survey:
+def _picture_of(folder: Path, path: Path) -> None:
+    """Draw one frame of a night that was written."""
+    import pyarrow.parquet as pq
+    from astropy.io import fits
+    from astropy.table import Table
+
+    name = path.name.removesuffix(".fz").removesuffix(".fits")
+    rows = pq.read_table(folder / "truth.parquet", filters=[("image", "=", name)])
+    truth = Table({column: rows[column].to_numpy() for column in rows.column_names})
+    _draw(folder / "picture.png", fits.getdata(path, 1 if path.suffix == ".fz" else 0), truth, name=path.name)
+
+
+def _draw(target: Path, data: Any, truth: Table, *, name: str) -> None:
+    import io
+
+    from gueststar.night.folders import write_bytes
+    from gueststar.report.truth_picture import truth_figure
+
+    ny, nx = data.shape
+    subtitle = f"{nx} x {ny} px; {len(truth)} rows of truth; marked is what changes, moves or hits"
+    stream = io.BytesIO()
+    truth_figure(data, truth, title=f"Simulated: {name}", subtitle=subtitle).savefig(stream, dpi=110)
+    write_bytes(target, stream.getvalue())
+
+
+def _camera(instrument: str, file: Path | None, overrides: list[str] | None) -> tuple[Instrument, Survey]:
+    """Profile of the camera, and the survey as the user set it."""
+    from gueststar.instruments import load_instrument
     from gueststar.simulate.survey import Survey
 
-    return resolve_options(Survey, file, overrides or ())
+    return load_instrument(instrument), resolve_options(Survey, file, overrides or ())
 
 
-def _shape() -> tuple[int, int]:
-    """Size of a chip of the simulated camera."""
-    from gueststar.instruments import load_instrument
+def _cores() -> int:
+    """Cores that this process may use."""
+    import os
 
-    return load_instrument("tomoe").chip_shape or (1128, 2000)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chips(text: str) -> list[str]:
-    """Names of chips, or the first N of the camera."""
+def _chips(text: str, camera: Instrument) -> list[str]:
+    """All chips of the camera, the first N of it, or those named."""
     from gueststar.errors import ConfigError
-    from gueststar.instruments import load_instrument
 
+    names = list(camera.chips) or [""]
+    if text == "all":
+        return names
     if not text.isdigit():
         return [name.strip() for name in text.split(",")]
-    names = load_instrument("tomoe").chips
     if not 1 <= int(text) <= len(names):
-        raise ConfigError(f"--chips {text}: the camera has {len(names)} chips", key="chips", value=text)
-    return list(names[: int(text)])
+        raise ConfigError(
+            f"--chips {text}: the camera {camera.name} has {len(names)} chips; give a number up to that, or 'all'",
+            key="chips",
+            value=text,
+        )
+    return names[: int(text)]
 
 
 @contextmanager
@@ -131,8 +186,22 @@ def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | Non
     if quiet:
         yield None
         return
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    with Progress(console=errors(), transient=True) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors(), transient=True) as bar:
         task: Any = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)

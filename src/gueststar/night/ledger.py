@@ -20,7 +20,7 @@ __all__ = ["RUN_NAMES", "Ledger", "Progress", "open_run"]
 Progress = Callable[[str, int, int, Outcome | None], None]
 
 #: What a run writes into its folder.
-RUN_NAMES = frozenset({"images", "references", "calibration", "run.json", "report.html"})
+RUN_NAMES = frozenset({"images", "references", "calibration", "run.json", "report.html", "efficiency"})
 
 
 @dataclass(slots=True)

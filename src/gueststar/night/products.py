@@ -40,7 +40,15 @@ __all__ = [
 ]
 
 PRODUCT_NAMES = frozenset(
-    {"difference.fits", "candidates.parquet", "stamps.npy", "outcome.json", "pair.png", "injected.parquet"}
+    {
+        "difference.fits",
+        "candidates.parquet",
+        "stamps.npy",
+        "outcome.json",
+        "pair.png",
+        "injected.parquet",
+        "injected_stamps.npy",
+    }
 )
 
 #: Columns that stages after detection add: unit and description.

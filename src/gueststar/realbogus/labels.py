@@ -4,7 +4,7 @@
   objects and variable stars alike, because a network that is taught that variables are artifacts loses them.
 - Further candidates around a change, of either sign, are neither (-1): wings, deblended pieces, and the change itself
   where a failed subtraction or a cosmic ray has taken over its flux.
-- A candidate on a variable star whose change is too small to be seen is neither (-1).
+- A candidate on a variable star or nucleus whose change is too small to be seen is neither (-1).
 - Everything else is an artifact (0); cosmic rays are named.
 """
 
@@ -26,6 +26,7 @@ _AROUND_FWHM = 2.5  # within this a visible change spoils other candidates
 _VISIBLE_SNR = 3.0  # changes below this are not seen
 _FLUX_FACTOR = 3.0  # a match has its flux right to this factor
 _RAY_PX = 3.0
+_VARYING = ("variable", "nucleus")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +91,8 @@ def _match(out: Labels, candidates: Candidates, places: NDArray[np.float64], cha
         for j in near:
             distance = float(np.hypot(*(places[i] - positions[j])))
             visible = abs(change[j]) >= _VISIBLE_SNR * error[i]
-            if visible or (distance < same and kind[j] == "variable"):
-                out.label[i], out.kind[i] = -1, "near_real" if visible else "variable"
+            if visible or (distance < same and kind[j] in _VARYING):
+                out.label[i], out.kind[i] = -1, "near_real" if visible else kind[j]
             fits = 1.0 / _FLUX_FACTOR < flux[i] / (change[j] or np.inf) < _FLUX_FACTOR
             if visible and fits and distance < same and distance < best.get(j, (np.inf, -1))[0]:
                 best[j] = (distance, i)

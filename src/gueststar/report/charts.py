@@ -82,16 +82,27 @@ class Chart:
         if label:
             self._keys.append((kind, label))
 
-    def points(self, x: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike, *, kind: str) -> None:
-        """Points with vertical error bars."""
-        columns = zip(
-            self.x(x), self.y(y), self.y(low), self.y(high), np.asarray(x, np.float64), np.asarray(y), strict=True
-        )
-        for a, b, b0, b1, at, value in columns:
+    def points(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        low: ArrayLike,
+        high: ArrayLike,
+        *,
+        kind: str,
+        label: str = "",
+        titles: Sequence[str] = (),
+    ) -> None:
+        """Points with vertical error bars; `titles` (their values, when left out) are shown when one is pointed at."""
+        places = zip(self.x(x), self.y(y), self.y(low), self.y(high), strict=True)
+        shown = titles or [f"{at:.3g}: {value:.3g}" for at, value in zip(np.asarray(x), np.asarray(y), strict=True)]
+        for (a, b, b0, b1), title in zip(places, shown, strict=True):
             self._parts.append(
                 f'<g class="point {kind}"><line x1="{a:.1f}" x2="{a:.1f}" y1="{b0:.1f}" y2="{b1:.1f}"/>'
-                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.4"/><title>{at:.3g}: {value:.3g}</title></g>'
+                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.4"/><title>{escape(title)}</title></g>'
             )
+        if label:
+            self._keys.append((kind, label))
 
     def mark(self, x: float, text: str) -> None:
         """A vertical line with a name, such as a threshold."""

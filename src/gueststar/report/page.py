@@ -190,7 +190,7 @@ def _charts(night: NightRecord, threshold: float | None) -> list[str]:
 
 
 def _recovery_chart(recovery: Recovery) -> str:
-    low, high = recovery.detected.snr_range
+    low, high = recovery.detected.value_range
     ticks = [tick for tick in _SNR_TICKS if low * 0.95 <= tick <= high * 1.05]
     chart = Chart(
         (low * 0.93, high * 1.07), (0.0, 1.04), "S/N of the artificial real in the science image", "share found",
@@ -233,7 +233,7 @@ def _stages(ok: list[Outcome]) -> list[dict[str, Any]]:
 
 def level_text(row: tuple[float, float, float, float], curve: Completeness) -> str:
     """S/N at which a share is found; told as a bound where it lies beyond the S/N that were drawn."""
-    low, high = curve.snr_range
+    low, high = curve.value_range
     if row[1] < low:
         return f"< {low:.1f}"
     return f"> {high:.0f}" if row[1] > high else f"{row[1]:.1f}"

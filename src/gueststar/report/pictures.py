@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gueststar.plots import triplet_pixels
 from gueststar.report.collect import CandidateRow
 
-__all__ = ["picture_uri", "triplet_uris"]
+__all__ = ["picture_uri", "png_uri", "triplet_uris"]
 
 
 def picture_uri(path: Path, *, width: int = 1100, quality: int = 80) -> str:
@@ -38,7 +38,7 @@ def triplet_uris(out: Path, rows: tuple[CandidateRow, ...]) -> list[str]:
         if row.image not in opened:
             opened[row.image] = _stamps(out / "images" / row.image / "stamps.npy")
         cube = opened[row.image]
-        uris.append("" if cube is None or row.row >= len(cube) else _png(triplet_pixels(np.array(cube[row.row]))))
+        uris.append("" if cube is None or row.row >= len(cube) else png_uri(triplet_pixels(np.array(cube[row.row]))))
     return uris
 
 
@@ -50,7 +50,8 @@ def _stamps(path: Path) -> NDArray[np.float32] | None:
     return cube if cube.ndim == 4 else None
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
+def png_uri(pixels: NDArray[np.uint8]) -> str:
+    """Pixels (ny, nx, 3) with the bottom row first as the data URI of a PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()

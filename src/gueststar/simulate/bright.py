@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.painter import PsfField, moffat_pixels, moffat_radius
+from gueststar.simulate.painter import PsfField, add_stamps, moffat_pixels, moffat_radius
 
-__all__ = ["Halo", "aureole_pixels", "ghost_pixels", "paint_bright", "spike_pixels"]
+__all__ = ["Halo", "aureole_pixels", "ghost_pixels", "ghost_places", "paint_bright", "spike_pixels"]
 
 F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
 
+_BAND = 30_000  # pixels done at once
+_SMALL = (8, 12, 20, 32)  # half widths of stamps for halos that are many
+_PAD = 2 * _SMALL[-1] + 2
 _REACH = 500  # px to which an aureole is followed
 # Reflections of the optics are the same for all stars: radius (px), share of the light, offset (px) towards the field
 # centre per degree from it, share of the radius that the camera blocks.
@@ -52,27 +59,41 @@ def aureole_pixels(radius2: F4, *, slope: float, core: float) -> F4:
 
     The form follows King (1971, PASP 83, 199); the slope of real telescopes is 2 to 3.
     """
-    edge2 = float(_REACH) ** 2
-    taper = np.clip(1.0 - radius2 / np.float32(edge2), 0.0, None) ** 2
-    r = np.linspace(0.0, _REACH, 4001)
-    radial = 2.0 * np.pi * r * (r**2 + core**2) ** (-slope / 2) * (1.0 - r**2 / edge2) ** 2
-    values: F4 = (radius2 + np.float32(core**2)) ** np.float32(-slope / 2) * taper / np.float32(np.trapezoid(radial, r))
+    taper = np.maximum(np.float32(1.0) - radius2 / np.float32(_REACH**2), np.float32(0.0))
+    values: F4 = np.exp(np.float32(-slope / 2) * np.log(radius2 + np.float32(core**2)))
+    values *= taper * taper * np.float32(1.0 / _aureole_total(slope, core))
     return values
 
 
-def spike_pixels(dx: F4, dy: F4, *, angle_rad: float, width: float) -> F4:
-    """Four spikes of total flux about 1 along two crossed lines, widening slowly and fading as r^-1.7."""
+@lru_cache(maxsize=64)
+def _aureole_total(slope: float, core: float) -> float:
+    r = np.linspace(0.0, _REACH, 4001)
+    radial = 2.0 * np.pi * r * (r**2 + core**2) ** (-slope / 2) * (1.0 - r**2 / float(_REACH) ** 2) ** 2
+    return float(np.trapezoid(radial, r))
+
+
+def spike_pixels(dx: F4, dy: F4, *, angle_rad: float, width: float, smear_px2: tuple[float, float] = (0.0, 0.0)) -> F4:
+    """Four spikes of total flux about 1 along two crossed lines, widening slowly and fading as r^-1.7.
+
+    `width` is their FWHM; `smear_px2` is the variance added across the first and the second line.
+    """
     c, s = np.float32(np.cos(angle_rad)), np.float32(np.sin(angle_rad))
     along, across = c * dx + s * dy, c * dy - s * dx
     total = np.zeros(np.broadcast_shapes(dx.shape, dy.shape), np.float32)
-    for u, v in ((along, across), (across, along)):
-        sigma = np.float32(width / 2.355) + np.float32(0.003) * np.abs(u)
-        fade = (u * u + np.float32(64.0)) ** np.float32(-0.85)
-        total += fade * np.exp(np.float32(-0.5) * (v / sigma) ** 2) / sigma
+    for (u, v), smear in zip(((along, across), (across, along)), smear_px2, strict=True):
+        sigma = np.float32(np.sqrt((width / 2.355) ** 2 + smear))
+        inverse = np.float32(1.0) / (sigma + np.float32(0.003) * np.abs(u))
+        away = v * inverse
+        exponent = np.float32(-0.85) * np.log(u * u + np.float32(64.0)) - np.float32(0.5) * away * away
+        total += inverse * np.exp(exponent, out=exponent)
+    total *= np.float32(1.0 / _spike_total())
+    return total
+
+
+@lru_cache(maxsize=1)
+def _spike_total() -> float:
     r = np.linspace(0.0, _REACH, 2001)
-    norm = 4.0 * np.sqrt(2.0 * np.pi) * np.trapezoid((r**2 + 64.0) ** -0.85, r)
-    values: F4 = total * np.float32(1.0 / norm)
-    return values
+    return float(4.0 * np.sqrt(2.0 * np.pi) * np.trapezoid((r**2 + 64.0) ** -0.85, r))
 
 
 def ghost_pixels(dx: F4, dy: F4, *, radius: float, hole: float) -> F4:
@@ -97,7 +118,7 @@ def paint_bright(
     x, y, flux : array_like, shape (n,)
         Positions (px) and fluxes of all stars; those whose halo stays below `cut` are left out.
     psf : PsfField
-        Point-spread function; its wings go on beyond its tabulated stamp.
+        Point-spread function; its wings go on beyond its tabulated stamp. Trailing and defocus smear all but ghosts.
     halo : Halo
         Aureole, spikes and ghosts of this exposure.
     cut : float
@@ -109,68 +130,131 @@ def paint_bright(
     """
     plane = np.zeros(shape, np.float32)
     xs, ys, fluxes = (np.atleast_1d(np.asarray(a, np.float64)) for a in (x, y, flux))
-    width = float(psf.fwhm.mean())
-    reach = _reach(fluxes, psf, halo, width, cut)
-    for i in np.flatnonzero(reach > 2.0 * width):
-        radius = int(reach[i])
-        box = _box(shape, xs[i], ys[i], radius)
-        if box is not None:
-            dx, dy = _offsets(box, xs[i], ys[i])
-            plane[box] += np.float32(fluxes[i]) * _around(
-                dx, dy, radius=radius, x=xs[i], y=ys[i], psf=psf, halo=halo, width=width
-            )
+    width, smear = float(psf.fwhm.mean()), psf.smear
+    halos = np.minimum(_halo_reach(fluxes, halo, width, cut) + smear, _REACH)
+    wings = np.minimum(moffat_radius(fluxes, cut=cut, fwhm=width, beta=psf.beta) + smear, _REACH)
+    lit = (halos > 2.0 * width + smear) & (halos > smear)
+    small = lit & (halos <= _SMALL[-1])
+    plane += _small_halos(shape, xs[small], ys[small], fluxes[small], radius=halos[small], psf=psf, halo=halo)
+    for i in np.flatnonzero(lit & ~small):
+        for box, dx, dy in _bands(shape, xs[i], ys[i], halos[i]):
+            plane[box] += np.float32(fluxes[i]) * _halo_light(dx, dy, radius=np.float32(halos[i]), psf=psf, halo=halo)
+    for i in np.flatnonzero(wings > psf.half):
+        _add_wings(plane, xs[i], ys[i], fluxes[i], radius=wings[i], psf=psf)
+    for i in np.flatnonzero(lit):
         _add_ghosts(plane, x=xs[i], y=ys[i], flux=fluxes[i], halo=halo, cut=cut)
     return plane
 
 
-def _reach(flux: NDArray[np.float64], psf: PsfField, halo: Halo, width: float, cut: float) -> NDArray[np.float64]:
-    """Radius (px) at which wings, aureole and spikes of each star fall below `cut`."""
+def _halo_reach(flux: F8, halo: Halo, width: float, cut: float) -> F8:
+    """Radius (px) at which aureole and spikes of each star fall below `cut`."""
     r = np.linspace(1.0, _REACH, 500, dtype=np.float32)
     aureole = halo.share * aureole_pixels(r * r, slope=halo.slope, core=3.0 * width)
     spike = halo.spikes * spike_pixels(r, np.zeros_like(r), angle_rad=0.0, width=width)
     brightness = np.maximum.accumulate((aureole + spike)[::-1])[::-1].astype(np.float64)
     count = np.searchsorted(-brightness, -cut / np.maximum(flux, 1e-30))
-    reach = r[np.clip(count - 1, 0, r.size - 1)] * (count > 0)
-    wings = moffat_radius(flux, cut=cut, fwhm=width, beta=psf.beta)
-    radius: NDArray[np.float64] = np.minimum(np.maximum(reach, np.where(wings > psf.half, wings, 0.0)), _REACH)
-    return radius
+    reach: F8 = r[np.clip(count - 1, 0, r.size - 1)].astype(np.float64) * (count > 0)
+    return reach
 
 
-def _around(dx: F4, dy: F4, *, radius: int, x: float, y: float, psf: PsfField, halo: Halo, width: float) -> F4:
-    """Wings beyond the tabulated stamp, aureole and spikes, for flux 1."""
-    r2 = dx * dx + dy * dy
-    light = np.float32(halo.share) * aureole_pixels(r2, slope=halo.slope, core=3.0 * width)
-    light += np.float32(halo.spikes) * spike_pixels(dx, dy, angle_rad=halo.angle_rad, width=width)
-    # A soft end; the box would show otherwise.
-    light *= np.clip((radius - np.sqrt(r2)) / np.float32(0.15 * radius), 0.0, 1.0)
-    if radius > psf.half:
-        fwhm, e1, e2 = (float(a[0]) for a in psf.at(x, y))
-        wings = moffat_pixels(dx, dy, fwhm=fwhm, beta=psf.beta, e1=e1, e2=e2, integrate=False)
-        stamp = (np.abs(dx + (x - np.round(x))) < psf.half + 0.5) & (np.abs(dy + (y - np.round(y))) < psf.half + 0.5)
-        light += np.where(stamp, np.float32(0.0), wings)
+def _halo_light(dx: F4, dy: F4, *, radius: F4 | np.float32, psf: PsfField, halo: Halo) -> F4:
+    """Aureole and spikes of stars of flux 1, with a soft end; the box would show otherwise."""
+    width = float(psf.fwhm.mean())
+    light = np.zeros(np.broadcast_shapes(dx.shape, dy.shape), np.float32)
+    for u, v, weight in _copies(psf):
+        near = (dx - u) ** 2 + (dy - v) ** 2
+        light += np.float32(halo.share) * weight * aureole_pixels(near, slope=halo.slope, core=3.0 * width)
+    smear = _across(psf, halo.angle_rad)
+    light += np.float32(halo.spikes) * spike_pixels(dx, dy, angle_rad=halo.angle_rad, width=width, smear_px2=smear)
+    light *= np.clip((radius - np.sqrt(dx * dx + dy * dy)) / (np.float32(0.15) * radius), 0.0, 1.0)
     return light
+
+
+def _small_halos(shape: tuple[int, int], x: F8, y: F8, flux: F8, *, radius: F8, psf: PsfField, halo: Halo) -> F4:
+    """Halos of up to 32 px, of which there are many: those of one size are done together."""
+    canvas, (ny, nx), pad = np.zeros(np.add(shape, 2 * _PAD), np.float32), shape, _PAD
+    near = (np.abs(x - nx / 2) < nx / 2 + _SMALL[-1]) & (np.abs(y - ny / 2) < ny / 2 + _SMALL[-1])
+    which = np.searchsorted(_SMALL, radius)
+    for i, half in enumerate(_SMALL):
+        grid = np.arange(-half, half + 1)
+        members, step = np.flatnonzero(near & (which == i)), max(1, _BAND // (2 * half + 1) ** 2)
+        for start in range(0, members.size, step):
+            chunk = members[start : start + step]
+            column, row = np.round(x[chunk]), np.round(y[chunk])
+            dx = (grid[None, None, :] - (x[chunk] - column)[:, None, None]).astype(np.float32)
+            dy = (grid[None, :, None] - (y[chunk] - row)[:, None, None]).astype(np.float32)
+            reach = radius[chunk].astype(np.float32)[:, None, None]
+            stamps = _halo_light(dx, dy, radius=reach, psf=psf, halo=halo)
+            stamps *= flux[chunk].astype(np.float32)[:, None, None]
+            add_stamps(canvas, column, row, stamps, pad)
+    return canvas[pad : pad + ny, pad : pad + nx]
+
+
+def _add_wings(plane: F4, x: float, y: float, flux: float, *, radius: float, psf: PsfField) -> None:
+    """Wings of the point-spread function beyond the tabulated stamp."""
+    fwhm, e1, e2 = (float(a[0]) for a in psf.at(x, y))
+    for box, dx, dy in _bands(plane.shape, x, y, radius):
+        light = np.zeros((dy.size, dx.size), np.float32)
+        for u, v, weight in _copies(psf):
+            light += weight * moffat_pixels(dx - u, dy - v, fwhm=fwhm, beta=psf.beta, e1=e1, e2=e2, integrate=False)
+        stamp = np.abs(dx + np.float32(x - np.round(x))) < psf.half + 0.5
+        stamp = stamp & (np.abs(dy + np.float32(y - np.round(y))) < psf.half + 0.5)
+        plane[box] += np.float32(flux) * np.where(stamp, np.float32(0.0), light)
 
 
 def _add_ghosts(plane: F4, *, x: float, y: float, flux: float, halo: Halo, cut: float) -> None:
     for radius, share, offset, hole in _GHOSTS:
-        if halo.ghosts * share * flux / (np.pi * radius**2) < cut:
+        if halo.ghosts * share * flux / (np.pi * radius**2 * (1.0 - hole**2)) < cut:
             continue
         gx, gy = x + offset * halo.toward_centre[0], y + offset * halo.toward_centre[1]
-        box = _box(plane.shape, gx, gy, int(1.3 * radius))
-        if box is not None:
-            dx, dy = _offsets(box, gx, gy)
+        for box, dx, dy in _bands(plane.shape, gx, gy, 1.3 * radius):
             plane[box] += np.float32(halo.ghosts * share * flux) * ghost_pixels(dx, dy, radius=radius, hole=hole)
 
 
-def _box(shape: tuple[int, ...], x: float, y: float, radius: int) -> tuple[slice, slice] | None:
-    """Slices of the pixels within `radius` that are on the plane; None when there are none."""
-    y0, y1 = max(0, round(y) - radius), min(shape[0], round(y) + radius + 1)
-    x0, x1 = max(0, round(x) - radius), min(shape[1], round(x) + radius + 1)
-    return (slice(y0, y1), slice(x0, x1)) if y0 < y1 and x0 < x1 else None
+def _copies(psf: PsfField) -> Iterator[tuple[np.float32, np.float32, np.float32]]:
+    """Offsets and weights of the copies that stand for trailing and defocus; without them the star itself."""
+    points = psf.blur.four_points() if psf.blur else (np.zeros(1), np.zeros(1), np.ones(1))
+    yield from zip(*(a.astype(np.float32) for a in points), strict=True)
 
 
-def _offsets(box: tuple[slice, slice], x: float, y: float) -> tuple[F4, F4]:
-    """Distances of the pixels of a box from a point, as a row and a column."""
-    dx = (np.arange(box[1].start, box[1].stop) - x).astype(np.float32)[None, :]
-    dy = (np.arange(box[0].start, box[0].stop) - y).astype(np.float32)[:, None]
-    return dx, dy
+def _across(psf: PsfField, angle_rad: float) -> tuple[float, float]:
+    """Variance that trailing and defocus add across the first and the second line of spikes, px^2."""
+    if psf.blur is None:
+        return 0.0, 0.0
+    xx, yy, xy = psf.blur.covariance
+    c, s = float(np.cos(angle_rad)), float(np.sin(angle_rad))
+    return s * s * xx + c * c * yy - 2.0 * c * s * xy, c * c * xx + s * s * yy + 2.0 * c * s * xy
+
+
+def _bands(shape: tuple[int, ...], x: float, y: float, radius: float) -> Iterator[tuple[tuple[slice, slice], F4, F4]]:
+    """The pixels within `radius` that are on the plane, as bands of rows that stay in the processor's cache.
+
+    Each is its slices, and the distances from the point as a row and a column.
+    """
+    reach = int(radius)
+    x0, x1 = max(0, round(x) - reach), min(shape[1], round(x) + reach + 1)
+    y0, y1 = max(0, round(y) - reach), min(shape[0], round(y) + reach + 1)
+    if x0 >= x1:
+        return
+    dx = (np.arange(x0, x1) - x).astype(np.float32)[None, :]
+    step = max(1, _BAND // (x1 - x0))
+    for start in range(y0, y1, step):
+        rows = slice(start, min(start + step, y1))
+        yield (rows, slice(x0, x1)), dx, (np.arange(rows.start, rows.stop) - y).astype(np.float32)[:, None]
+
+
+def ghost_places(
+    shape: tuple[int, int], x: ArrayLike, y: ArrayLike, flux: ArrayLike, *, halo: Halo, cut: float
+) -> Table:
+    """Where the ghosts are that `paint_bright` draws: row (of the star), x, y, radius_px, flux_e; on the plane only."""
+    xs, ys, fluxes = (np.atleast_1d(np.asarray(a, np.float64)) for a in (x, y, flux))
+    blocks = []
+    for radius, share, offset, hole in _GHOSTS:
+        gx, gy = xs + offset * halo.toward_centre[0], ys + offset * halo.toward_centre[1]
+        light = halo.ghosts * share * fluxes
+        seen = light / (np.pi * radius**2 * (1.0 - hole**2)) > cut
+        seen &= (np.abs(gx - shape[1] / 2) < shape[1] / 2) & (np.abs(gy - shape[0] / 2) < shape[0] / 2)
+        rows = np.flatnonzero(seen)
+        blocks.append((rows, gx[rows], gy[rows], np.full(rows.size, radius), light[rows]))
+    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+    return Table(columns, names=("row", "x", "y", "radius_px", "flux_e"))

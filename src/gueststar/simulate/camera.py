@@ -37,6 +37,7 @@ F8 = NDArray[np.float64]
 
 _CHIP = re.compile(r"Q([1-4])-(\d)(\d)")
 _WCS_CARD = re.compile(r"NAXIS[12]?$|C(TYPE|UNIT|RPIX|RVAL)[12]$|CD[12]_[12]$|RADESYS$|EQUINOX$|[AB]_(ORDER|\d_\d)$")
+_PITCH_DEG = (0.95, 0.68)
 _FIELD_RADIUS_DEG = 4.5
 _CLEAR_RADIUS_DEG = 2.0
 
@@ -62,8 +63,9 @@ def seed_sequence(seed: int, *key: int) -> np.random.SeedSequence:
 def chip_offset_deg(chip: str) -> tuple[float, float]:
     """Offset of a chip's centre from the field's centre: towards +x and +y, deg.
 
-    Chips named 'Q1-11' lie as in Tomo-e Gozen: four quadrants, each with columns of 6, 6, 5 and 4 chips; the pattern
-    is simplified to a regular one. Any other name is the centre of the field.
+    Chips named 'Q1-11' lie as in Tomo-e Gozen: four quadrants, each with columns of 6, 6, 5 and 4 chips. The distances
+    are not published to the pixel; these put all chips inside the field of 9 deg, apart by gaps that a second pointing
+    fills. Any other name is the centre of the field.
     """
     match = _CHIP.fullmatch(chip)
     if match is None:
@@ -71,7 +73,7 @@ def chip_offset_deg(chip: str) -> tuple[float, float]:
     quadrant, column, row = (int(group) for group in match.groups())
     sign_x = -1.0 if quadrant in (1, 4) else 1.0
     sign_y = 1.0 if quadrant in (1, 2) else -1.0
-    return sign_x * (column - 0.5) * 1.1, sign_y * (row - 0.5) * 0.68
+    return sign_x * (column - 0.5) * _PITCH_DEG[0], sign_y * (row - 0.5) * _PITCH_DEG[1]
 
 
 def vignetting_plane(shape: tuple[int, int], offset_deg: tuple[float, float], scale_deg: float) -> F4:

@@ -10,8 +10,21 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from gueststar.simulate.camera import smooth_modes, smooth_plane
+from gueststar.simulate.faults import bad_columns, bleed, edge_glow, holes, hot_pixels
 
-__all__ = ["cosmic_rays", "flat_residual", "hot_pixels", "pattern_noise", "poisson_noise", "read_noise", "sky_plane"]
+__all__ = [
+    "bad_columns",
+    "bleed",
+    "cosmic_rays",
+    "edge_glow",
+    "flat_residual",
+    "holes",
+    "hot_pixels",
+    "pattern_noise",
+    "poisson_noise",
+    "read_noise",
+    "sky_plane",
+]
 
 F4 = NDArray[np.float32]
 
@@ -69,35 +82,6 @@ def flat_residual(shape: tuple[int, int], sigma: float, rng: np.random.Generator
     return np.maximum(plane, np.float32(0.1))
 
 
-def hot_pixels(
-    shape: tuple[int, int], share: float, exposure_s: float, chip_rng: np.random.Generator, rng: np.random.Generator
-) -> F4:
-    """Residuals of hot and unsteady pixels after the dark was subtracted, e-.
-
-    Parameters
-    ----------
-    share : float
-        Part of the pixels concerned.
-    exposure_s : float
-        Exposure time.
-    chip_rng : Generator
-        Says which pixels and how hot; the same for all exposures of a chip.
-    rng : Generator
-        Of this exposure.
-    """
-    plane = np.zeros(shape[0] * shape[1], np.float32)
-    count = int(chip_rng.poisson(share * plane.size))
-    where = chip_rng.integers(0, plane.size, count)
-    dark_e = np.exp(chip_rng.normal(np.log(30.0), 1.2, count)) * exposure_s
-    unsteady = chip_rng.random(count) < 0.3
-    jump_e = np.exp(chip_rng.normal(np.log(150.0), 0.8, count))
-    warm = rng.normal(0.0, 0.03) + rng.normal(0.0, 0.02, count)
-    residual = rng.normal(0.0, np.sqrt(dark_e)) + warm * dark_e
-    residual += np.where(unsteady, jump_e * rng.choice([-1.0, 0.0, 1.0], count), 0.0)
-    plane[where] = residual
-    return plane.reshape(shape)
-
-
 def cosmic_rays(shape: tuple[int, int], mean_count: float, rng: np.random.Generator) -> tuple[F4, Table]:
     """Charge left by particles, e-, and where: points of one to a few pixels, and tracks.
 
@@ -114,7 +98,7 @@ def cosmic_rays(shape: tuple[int, int], mean_count: float, rng: np.random.Genera
     -------
     plane : ndarray, shape (ny, nx), float32
     rays : Table
-        x, y (middle), flux_e, length_px.
+        x, y (middle), flux_e, length_px, angle_rad (of the track, from +x towards +y).
     """
     ny, nx = shape
     count = int(rng.poisson(mean_count))
@@ -133,5 +117,5 @@ def cosmic_rays(shape: tuple[int, int], mean_count: float, rng: np.random.Genera
         share = rng.gamma(2.0, 1.0, steps)
         inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
         np.add.at(plane, row[inside] * nx + column[inside], (flux[i] * share / share.sum())[inside])
-    rays = Table({"x": x, "y": y, "flux_e": flux, "length_px": length})
+    rays = Table({"x": x, "y": y, "flux_e": flux, "length_px": length, "angle_rad": angle})
     return plane.reshape(shape).astype(np.float32), rays

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from astropy.table import Table
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.simulate.places import PLACEMENTS, UNUSABLE, Placement, choose_places
-from gueststar.spline import coefficients, shift_stamps
-from gueststar.types import Image, Mask, Psf
+from gueststar.simulate.brightness import DISTRIBUTIONS, Distribution, draw_brightness
+from gueststar.simulate.light import Light, count_status, shine, status_of
+from gueststar.simulate.places import PLACEMENTS, Placement, choose_places
+from gueststar.simulate.profiles import on_frame, psf_of, psf_profiles, psf_stamps
+from gueststar.simulate.sources import TRUTH_COLUMNS, describe_sources
+from gueststar.types import Image
 
-__all__ = ["Injected", "Placement", "draw_artificial_reals", "inject", "psf_stamps"]
+__all__ = [
+    "TRUTH_COLUMNS",
+    "Distribution",
+    "Injected",
+    "Placement",
+    "describe_sources",
+    "draw_artificial_reals",
+    "inject",
+    "point_light",
+    "psf_stamps",
+]
 
-F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
-_DARK = int(Mask.BAD | Mask.NO_DATA)  # pixels that hold no light, before and after
-_MASKED_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,33 +47,22 @@ class Injected:
     image: Image
     sources: Table
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many sources are 'injected', 'outside' and 'masked'."""
+        return count_status(self.sources)
 
-def psf_stamps(psf: Psf, x: ArrayLike, y: ArrayLike) -> F4:
-    """PSF at sub-pixel positions, on stamps centred on the nearest pixel.
-
-    The measured stamp is shifted by cubic spline inside a border of zeros; its sum stays 1 to better than 0.1 %.
-
-    Parameters
-    ----------
-    psf : Psf
-    x, y : array_like, shape (n,)
-        Positions, px.
-
-    Returns
-    -------
-    ndarray, shape (n, k + 4, k + 4), float32
-        Centred on pixel (round(y), round(x)).
-    """
-    xs, ys = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
-    stamps = psf.at(xs, ys).cpu().numpy().astype(np.float64)
-    k = stamps.shape[-1]
-    padded = np.zeros((len(stamps), k + 4, k + 4))
-    padded[:, 2:-2, 2:-2] = stamps
-    dx, dy = torch.from_numpy(xs - np.round(xs)), torch.from_numpy(ys - np.round(ys))
-    # A spline, as the chain itself uses: shifting undersampled stamps in Fourier space makes rows ring.
-    shifted = shift_stamps(coefficients(torch.from_numpy(padded)), dx, dy).numpy()
-    result: F4 = shifted.astype(np.float32)
-    return result
+    @classmethod
+    def of(cls, image: Image, light: Light, *, rng: np.random.Generator) -> Injected:
+        """Put light into an image; the facts of the new one tell how many sources it has, and were left out."""
+        counts = light.counts
+        facts = {
+            **image.facts,
+            "artificial_reals": counts["injected"],
+            "artificial_reals_outside": counts["outside"],
+            "artificial_reals_masked": counts["masked"],
+        }
+        return cls(replace(shine(image, light.patches, rng=rng), facts=facts), light.sources)
 
 
 def inject(image: Image, sources: Table, *, rng: np.random.Generator) -> Injected:
@@ -93,35 +90,29 @@ def inject(image: Image, sources: Table, *, rng: np.random.Generator) -> Injecte
     InputError
         When the image has no PSF, a column is missing, or a flux is negative or not finite.
     """
-    psf = _psf_of(image)
+    return Injected.of(image, point_light(image, sources), rng=rng)
+
+
+def point_light(image: Image, sources: Table) -> Light:
+    """Light that point sources would bring, on which pixels; parameters and errors as for `inject`."""
     x, y, flux = _columns(sources)
-    data, variance, mask = (image.numpy(plane) for plane in ("data", "variance", "mask"))
-    ny, nx = image.shape
-    status = np.full(len(sources), "injected", "U8")
-    on = np.isfinite(x) & np.isfinite(y)
-    on &= (np.round(np.where(on, x, -1)) >= 0) & (np.round(np.where(on, x, nx)) < nx)
-    on &= (np.round(np.where(on, y, -1)) >= 0) & (np.round(np.where(on, y, ny)) < ny)
-    status[~on] = "outside"
-    stamps = psf_stamps(psf, x[on], y[on])
-    for i, stamp in zip(np.flatnonzero(on), stamps, strict=True):
-        box, part = _overlap(image.shape, x[i], y[i], stamp.shape[0])
-        if _is_masked(mask, stamp[part], box, round(x[i]), round(y[i])):
-            status[i] = "masked"
-            continue
-        light = np.where(mask[box] & _DARK, 0.0, flux[i] * stamp[part].astype(np.float64))
-        counts = rng.poisson(np.maximum(light, 0.0)) + np.minimum(light, 0.0)
-        data[box] += counts.astype(np.float32)
-        variance[box] += np.maximum(light, 0.0).astype(np.float32)
-    over = (data > np.float32(image.saturation)) & ((mask & _DARK) == 0)
-    data[over] = np.float32(image.saturation) if np.isfinite(image.saturation) else data[over]
-    mask[over] |= int(Mask.SATURATED)
+    psf = psf_of(image)
+    on = on_frame(x, y, image.shape)
+    if not (np.isfinite(flux[on]) & (flux[on] >= 0)).all():
+        low, high = flux[on].min(), flux[on].max()
+        raise InputError(f"flux_e from {low} to {high}: fluxes must be finite and not negative")
+    status = np.where(on, "injected", "outside").astype("U8")
+    mask = image.numpy("mask")
+    patches = []
+    for i, profile in zip(np.flatnonzero(on), psf_profiles(image, psf, x[on], y[on]), strict=True):
+        status[i] = status_of(profile, round(x[i]), round(y[i]), mask)
+        if status[i] == "injected":
+            # The spline leaves ripples below zero, which are no light; the sum is kept.
+            light = np.maximum(profile.light, 0.0)
+            patches.append(replace(profile, light=flux[i] * light * (profile.light.sum() / light.sum())))
     drawn = sources.copy()
     drawn["status"] = status
-    digest = hashlib.blake2b(image.image_id.encode() + data.tobytes(), digest_size=8).hexdigest()
-    facts = {**image.facts, "artificial_reals": int((status == "injected").sum())}
-    planes = [torch.from_numpy(plane).to(image.data.device) for plane in (data, variance, mask)]
-    changed = replace(image, data=planes[0], variance=planes[1], mask=planes[2], image_id=digest, facts=facts)
-    return Injected(changed, drawn)
+    return Light(drawn, tuple(patches))
 
 
 def draw_artificial_reals(
@@ -129,7 +120,9 @@ def draw_artificial_reals(
     n: int,
     *,
     rng: np.random.Generator,
-    snr: tuple[float, float] = (5.0, 50.0),
+    snr: tuple[float, float] | None = None,
+    mag: tuple[float, float] | None = None,
+    distribution: Distribution = "log-uniform",
     placement: Placement = "mixed",
     minimum_separation_px: float = 25.0,
 ) -> Table:
@@ -142,49 +135,46 @@ def draw_artificial_reals(
     n : int
         How many are wanted; fewer come back when the frame has no room for more.
     rng : Generator
-    snr : (float, float)
-        Range of the matched-filter signal to noise in this image, own photon noise included; log-uniform.
-    placement : {'mixed', 'random', 'galaxy', 'star'}
-        Anywhere; on galaxies, offset from the nucleus as supernovae are (ZTF Bright Transient Survey); within 1 to 5
-        FWHM of a star; or half random and half galaxy.
+    snr : (float, float), optional
+        Range of the matched-filter signal to noise in this image, own photon noise included; 5 to 50 when neither
+        this nor `mag` is given.
+    mag : (float, float), optional
+        Range of the AB magnitude instead; needs a zero point from a catalogue or the header.
+    distribution : {'log-uniform', 'uniform', 'euclidean'}
+        As many in each magnitude; as many in each unit of S/N (of magnitude, with `mag`); or N brighter than f as
+        f^-3/2.
+    placement : {'mixed', 'random', 'galaxy', 'star', 'nucleus'}
+        Anywhere; on galaxies, offset from the nucleus as supernovae are (ZTF Bright Transient Survey); within 1 FWHM
+        of a galaxy's nucleus; within 5 FWHM of a star, uniform in distance; or half random and half galaxy.
     minimum_separation_px : float
         Smallest distance between two of them.
 
     Returns
     -------
     Table
-        x, y (px), flux_e (e-), snr, placement (what it became: 'random' where the image shows no galaxy or star).
-        ``meta`` holds 'asked' and 'placed'.
+        x, y (px); flux_e (e-), snr and mag; placement (what it became: 'random' where the image shows no galaxy or
+        star); host_offset_r25 and host_mag, or star_mag, of what it was placed at; surface_e_px, the light of the
+        image under the PSF there before (e-/px), and surface_mag_arcsec2. What is not known, such as magnitudes
+        without a zero point, is NaN. ``meta`` holds 'asked', 'placed' and 'random_instead'.
 
     Raises
     ------
     InputError
-        When the image has no PSF or an option is senseless.
+        When the image has no PSF, or no zero point for `mag`, or an option is senseless.
     """
-    psf = _psf_of(image)
-    if placement not in PLACEMENTS:
-        raise InputError(f"placement = {placement!r}; valid ones are {', '.join(PLACEMENTS)}", placement=placement)
-    if not 0 < snr[0] <= snr[1] or n < 0 or minimum_separation_px < 0:
-        raise InputError(
-            f"snr = {snr}, n = {n}, minimum_separation_px = {minimum_separation_px}: positive numbers are needed, "
-            "the lower snr first",
-            n=n,
-        )
+    psf = psf_of(image)
+    _check_options(image, n, snr=snr, mag=mag, distribution=distribution, placement=placement)
+    if minimum_separation_px < 0:
+        raise InputError(f"minimum_separation_px = {minimum_separation_px}: a distance in px is needed")
     table = choose_places(image, psf, n, rng=rng, placement=placement, separation_px=minimum_separation_px)
-    table["snr"] = np.exp(rng.uniform(np.log(snr[0]), np.log(snr[1]), len(table)))
-    table["flux_e"] = _flux_of_snr(image, psf, table)
-    table.meta = {"asked": n, "placed": len(table)}
-    return table["x", "y", "flux_e", "snr", "placement"]
-
-
-def _psf_of(image: Image) -> Psf:
-    if image.psf is None:
-        raise InputError(
-            f"image {image.image_id or '(no id)'} has no PSF; measure it first, with "
-            "gueststar.ingest.prepare.measure_image",
-            image=image.image_id,
-        )
-    return image.psf
+    if mag is not None:
+        fluxes = [10 ** (0.4 * (image.zeropoint - value)) for value in (mag[1], mag[0])]
+        # Magnitudes are logarithms already: even in magnitudes is even in the logarithm of the flux.
+        law: Distribution = "euclidean" if distribution == "euclidean" else "log-uniform"
+        table["flux_e"] = draw_brightness(len(table), *fluxes, distribution=law, rng=rng)
+    else:
+        table["snr"] = draw_brightness(len(table), *(snr or (5.0, 50.0)), distribution=distribution, rng=rng)
+    return describe_sources(image, table)
 
 
 def _columns(sources: Table) -> tuple[F8, F8, F8]:
@@ -192,44 +182,31 @@ def _columns(sources: Table) -> tuple[F8, F8, F8]:
     if missing:
         raise InputError(f"sources lack the columns {', '.join(missing)}; they have {', '.join(sources.colnames)}")
     x, y, flux = (np.asarray(sources[name], np.float64) for name in ("x", "y", "flux_e"))
-    if not (np.isfinite(flux) & (flux >= 0)).all():
-        raise InputError(f"flux_e from {flux.min()} to {flux.max()}: fluxes must be finite and not negative")
     return x, y, flux
 
 
-def _overlap(shape: tuple[int, int], x: float, y: float, k: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of the image and of a stamp of width k around (x, y) where they overlap."""
-    boxes, parts = [], []
-    for centre, size in ((round(y), shape[0]), (round(x), shape[1])):
-        low, high = max(0, centre - k // 2), min(size, centre + k // 2 + 1)
-        boxes.append(slice(low, high))
-        parts.append(slice(low - centre + k // 2, high - centre + k // 2))
-    return (boxes[0], boxes[1]), (parts[0], parts[1])
-
-
-def _is_masked(mask: NDArray[np.int16], stamp: F4, box: tuple[slice, slice], column: int, row: int) -> bool:
-    lost = (mask[box] & UNUSABLE) != 0
-    return bool(mask[row, column] & UNUSABLE) or float(stamp[lost].sum()) > _MASKED_SHARE
-
-
-def _flux_of_snr(image: Image, psf: Psf, table: Table) -> F8:
-    """Flux (e-) at which the matched filter has the wanted signal to noise, own photon noise included.
-
-    snr^2 = f^2 sum p^2 / (V + f p), the optimal weighting of Naylor (1998, MNRAS 296, 339), solved by iteration. In
-    a sky-limited image this is flux = snr sqrt(V A) with A = 1 / sum p^2 the noise-equivalent area.
-    """
-    variance = image.numpy("variance").astype(np.float64)
-    mask = image.numpy("mask")
-    stamps = np.maximum(psf_stamps(psf, table["x"], table["y"]), 0.0).astype(np.float64) if len(table) else np.empty(0)
-    fluxes = np.zeros(len(table))
-    for i, stamp in enumerate(stamps):
-        box, part = _overlap(image.shape, table["x"][i], table["y"][i], stamp.shape[0])
-        p = np.where(mask[box] & UNUSABLE, 0.0, stamp[part])
-        flux = 0.0
-        for _ in range(60):
-            following = float(table["snr"][i]) / np.sqrt((p**2 / (variance[box] + flux * p)).sum())
-            if abs(following - flux) < 1e-6 * following:
-                break
-            flux = following
-        fluxes[i] = following
-    return fluxes
+def _check_options(
+    image: Image,
+    n: int,
+    *,
+    snr: tuple[float, float] | None,
+    mag: tuple[float, float] | None,
+    distribution: str,
+    placement: str,
+) -> None:
+    for name, value, valid in (("placement", placement, PLACEMENTS), ("distribution", distribution, DISTRIBUTIONS)):
+        if value not in valid:
+            raise InputError(f"{name} = {value!r}; valid ones are {', '.join(valid)}", value=value)
+    if n < 0:
+        raise InputError(f"n = {n}: a number of sources is needed", n=n)
+    if snr is not None and mag is not None:
+        raise InputError(f"snr = {snr} and mag = {mag}: give one of them")
+    if snr is not None and not 0 < snr[0] <= snr[1] < np.inf:
+        raise InputError(f"snr = {snr}: positive numbers are needed, the lower snr first")
+    if mag is not None and not -np.inf < mag[0] <= mag[1] < np.inf:
+        raise InputError(f"mag = {mag}: two magnitudes are needed, the brighter first")
+    if mag is not None and image.zeropoint_source == "instrumental":
+        raise InputError(
+            f"mag = {mag}: this image has no zero point; give it one (--catalog or --zeropoint on the command "
+            "line), or choose snr"
+        )

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from gueststar.simulate.light import UNUSABLE
 from gueststar.simulate.sky import draw_host_offsets
-from gueststar.types import Image, Mask, Psf
+from gueststar.types import Image, Psf
 
 __all__ = ["PLACEMENTS", "UNUSABLE", "Placement", "choose_places"]
 
 F8 = NDArray[np.float64]
-Placement = Literal["mixed", "random", "galaxy", "star"]
+Placement = Literal["mixed", "random", "galaxy", "star", "nucleus"]
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
-UNUSABLE = int(Mask.BAD | Mask.NO_DATA | Mask.SATURATED | Mask.COSMIC_RAY)
 _TRIES = 40
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A proposed place; offset in units of R25, light of host or star in e-."""
+
+    x: float
+    y: float
+    placement: str = "random"
+    host_offset_r25: float = _NAN
+    host_flux_e: float = _NAN
+    star_flux_e: float = _NAN
 
 
 def choose_places(
@@ -34,7 +49,7 @@ def choose_places(
     n : int
         How many are wanted.
     rng : Generator
-    placement : {'mixed', 'random', 'galaxy', 'star'}
+    placement : {'mixed', 'random', 'galaxy', 'star', 'nucleus'}
         See `gueststar.simulate.inject.draw_artificial_reals`.
     separation_px : float
         Smallest distance between two.
@@ -42,24 +57,31 @@ def choose_places(
     Returns
     -------
     Table
-        x, y (px) and placement; 'random' where no place of the wanted kind was free.
+        x, y (px), placement ('random' where no place of the wanted kind was free), host_offset_r25, host_flux_e and
+        star_flux_e (NaN where there is none). ``meta`` holds 'asked', 'placed', and 'random_instead', how many were
+        wanted on a galaxy or star and became random.
     """
     kinds = _kinds(n, placement, rng)
-    galaxies = _find_galaxies(image, psf) if "galaxy" in kinds else np.empty((0, 5))
-    stars = _find_stars(image) if "star" in kinds else np.empty((0, 2))
+    galaxies = _find_galaxies(image, psf) if {"galaxy", "nucleus"} & set(kinds) else np.empty((0, 6))
+    stars = _find_stars(image) if "star" in kinds else np.empty((0, 3))
     mask = image.numpy("mask")
-    rows: list[tuple[float, float, str]] = []
-    taken = np.empty((0, 2))
+    taken, instead = _Taken(separation_px), 0
+    rows: list[_Place] = []
     for kind in kinds:
         for attempt in range(2 * _TRIES):
             wanted = kind if attempt < _TRIES else "random"
-            x, y, became = _propose(wanted, image.shape, galaxies=galaxies, stars=stars, fwhm=psf.fwhm, rng=rng)
-            if _is_free(x, y, mask, edge=psf.size // 2, taken=taken, separation=separation_px):
-                rows.append((x, y, became))
-                taken = np.vstack([taken, [x, y]])
+            place = _propose(wanted, image.shape, galaxies=galaxies, stars=stars, fwhm=psf.fwhm, rng=rng)
+            if _is_good(place.x, place.y, mask, edge=psf.size // 2) and taken.is_far(place.x, place.y):
+                taken.add(place.x, place.y)
+                rows.append(place)
+                instead += place.placement != kind
                 break
-    columns = list(zip(*rows, strict=True)) if rows else [(), (), ()]
-    return Table(columns, names=("x", "y", "placement"), dtype=("f8", "f8", "U8"))
+    names = _Place.__slots__
+    table = Table(
+        {name: np.array([getattr(row, name) for row in rows], "U8" if name == "placement" else "f8") for name in names}
+    )
+    table.meta = {"asked": n, "placed": len(rows), "random_instead": instead}
+    return table
 
 
 def _kinds(n: int, placement: Placement, rng: np.random.Generator) -> list[str]:
@@ -70,7 +92,7 @@ def _kinds(n: int, placement: Placement, rng: np.random.Generator) -> list[str]:
 
 
 def _find_galaxies(image: Image, psf: Psf) -> F8:
-    """Extended sources: x, y, R25 (px), axis ratio, angle (rad); shape (n, 5).
+    """Extended sources: x, y, R25 (px), axis ratio, angle (rad), isophotal flux (e-); shape (n, 6).
 
     R25 is taken as twice the half-light radius, the PSF's own taken out in quadrature.
     """
@@ -79,7 +101,7 @@ def _find_galaxies(image: Image, psf: Psf) -> F8:
     data, variance, flags = (np.ascontiguousarray(image.numpy(p)) for p in ("data", "variance", "mask"))
     found = sep.extract(data, 2.0, var=variance, mask=flags != 0, minarea=max(5, int(psf.fwhm**2)))
     if len(found) == 0:
-        return np.empty((0, 5))
+        return np.empty((0, 6))
     radius, _ = sep.flux_radius(data, found["x"], found["y"], 6.0 * found["a"], 0.5, subpix=1, normflux=found["flux"])
     star_radius = _half_light(psf)
     near = np.clip(np.round(found["y"]).astype(int), 0, data.shape[0] - 1)
@@ -90,9 +112,8 @@ def _find_galaxies(image: Image, psf: Psf) -> F8:
     wide &= (found["flag"] & (sep.OBJ_MERGED | sep.OBJ_TRUNC)) == 0
     kept = found[wide]
     size = 2.0 * np.sqrt(np.maximum(radius[wide] ** 2 - star_radius**2, 0.25))
-    galaxies: F8 = np.stack([kept["x"], kept["y"], size, kept["b"] / kept["a"], kept["theta"]], axis=1).astype(
-        np.float64
-    )
+    columns = [kept["x"], kept["y"], size, kept["b"] / kept["a"], kept["theta"], kept["flux"]]
+    galaxies: F8 = np.stack(columns, axis=1).astype(np.float64)
     return galaxies
 
 
@@ -106,37 +127,60 @@ def _half_light(psf: Psf) -> float:
 
 
 def _find_stars(image: Image) -> F8:
-    """Positions of unflagged stars, shape (n, 2)."""
+    """Positions (px) and fluxes (e-) of unflagged stars, shape (n, 3)."""
     if image.stars is None or len(image.stars) == 0:
-        return np.empty((0, 2))
+        return np.empty((0, 3))
     good = image.stars.flags == 0
-    places: F8 = np.stack([image.stars.x[good], image.stars.y[good]], axis=1)
+    places: F8 = np.stack([image.stars.x[good], image.stars.y[good], image.stars.flux[good]], axis=1)
     return places
 
 
 def _propose(
     kind: str, shape: tuple[int, int], *, galaxies: F8, stars: F8, fwhm: float, rng: np.random.Generator
-) -> tuple[float, float, str]:
+) -> _Place:
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    if kind == "galaxy" and len(galaxies):
-        x, y, size, ratio, theta = galaxies[rng.integers(len(galaxies))]
-        offset = float(draw_host_offsets(1, rng)[0]) * size
-        u, v = offset * np.cos(angle), offset * np.sin(angle) * ratio
+    if kind in ("galaxy", "nucleus") and len(galaxies):
+        x, y, size, ratio, theta, flux = (float(value) for value in galaxies[rng.integers(len(galaxies))])
+        if kind == "galaxy":
+            offset = float(draw_host_offsets(1, rng)[0])
+            u, v = offset * size * np.cos(angle), offset * size * np.sin(angle) * ratio
+        else:
+            distance = rng.uniform(0.0, 1.0) * fwhm
+            u, v = distance * np.cos(angle), distance * np.sin(angle)
+            offset = float(np.hypot(u, v / max(ratio, 0.05)) / size)
         c, s = np.cos(theta), np.sin(theta)
-        return float(x + u * c - v * s), float(y + u * s + v * c), "galaxy"
+        return _Place(float(x + u * c - v * s), float(y + u * s + v * c), kind, offset, host_flux_e=flux)
     if kind == "star" and len(stars):
-        x, y = stars[rng.integers(len(stars))]
-        distance = rng.uniform(1.0, 5.0) * fwhm
-        return float(x + distance * np.cos(angle)), float(y + distance * np.sin(angle)), "star"
-    return float(rng.uniform(0, shape[1] - 1)), float(rng.uniform(0, shape[0] - 1)), "random"
+        x, y, flux = (float(value) for value in stars[rng.integers(len(stars))])
+        distance = rng.uniform(0.0, 5.0) * fwhm
+        return _Place(x + distance * float(np.cos(angle)), y + distance * float(np.sin(angle)), kind, star_flux_e=flux)
+    return _Place(float(rng.uniform(0, shape[1] - 1)), float(rng.uniform(0, shape[0] - 1)))
 
 
-def _is_free(x: float, y: float, mask: NDArray[np.int16], *, edge: int, taken: F8, separation: float) -> bool:
+def _is_good(x: float, y: float, mask: NDArray[np.int16], *, edge: int) -> bool:
     ny, nx = mask.shape
     margin = min(edge, (min(ny, nx) - 1) // 4)
     if not (margin <= x <= nx - 1 - margin and margin <= y <= ny - 1 - margin):
         return False
     row, column = round(y), round(x)
-    if (mask[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] & UNUSABLE).any():
-        return False
-    return not len(taken) or bool((np.hypot(taken[:, 0] - x, taken[:, 1] - y) >= separation).all())
+    return not (mask[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] & UNUSABLE).any()
+
+
+class _Taken:
+    """Places that are taken, in cells as wide as the separation: only the nine around a new one need be looked at."""
+
+    def __init__(self, separation: float) -> None:
+        self._separation = separation
+        self._cells: dict[tuple[int, int], list[tuple[float, float]]] = {}
+
+    def _cell(self, x: float, y: float) -> tuple[int, int]:
+        width = max(self._separation, 1.0)
+        return int(x // width), int(y // width)
+
+    def add(self, x: float, y: float) -> None:
+        self._cells.setdefault(self._cell(x, y), []).append((x, y))
+
+    def is_far(self, x: float, y: float) -> bool:
+        i, j = self._cell(x, y)
+        near = (self._cells.get((i + a, j + b), ()) for a in (-1, 0, 1) for b in (-1, 0, 1))
+        return all(math.hypot(u - x, v - y) >= self._separation for cell in near for u, v in cell)

@@ -10,21 +10,26 @@ import numpy as np
 from astropy.table import Table
 
 from gueststar.errors import ConfigError
-from gueststar.simulate.camera import chip_offset_deg, generator, seed_sequence, utc_date_time
-from gueststar.simulate.conditions import Conditions, draw_conditions
-from gueststar.simulate.exposure import Place, RawFrame, expose, flux_e
+from gueststar.instruments import Instrument, load_instrument
+from gueststar.simulate.camera import chip_offset_deg, generator, seed_sequence
+from gueststar.simulate.conditions import Conditions, draw_conditions, fail_wcs, share_optics
+from gueststar.simulate.exposure import expose
+from gueststar.simulate.frame import Place, RawFrame, flux_e
+from gueststar.simulate.header import file_name
+from gueststar.simulate.readout import ChipFaults
 from gueststar.simulate.sky import make_sky, sky_at
 from gueststar.simulate.survey import Survey
 
-__all__ = ["CHIP_NAME", "CHIP_SHAPE", "SimulatedPair", "Visit", "simulate_frame", "simulate_pair"]
+__all__ = ["CHIP_NAME", "CHIP_SHAPE", "SimulatedPair", "Visit", "field_sky", "simulate_frame", "simulate_pair"]
 
 CHIP_SHAPE = (1128, 2000)
 CHIP_NAME = re.compile(r"Q[1-4]-\d\d")
 
 # First number of the key of each kind of random numbers.
-_FIELD, _SKY, _CHIP, _CONDITIONS, _EXPOSURE = range(5)
+_FIELD, _SKY, _CHIP, _CONDITIONS, _EXPOSURE, _HOLES, _WCS, _AGE, _OPTICS = range(9)
 _FIRST_EXPOSURE = 94238
 _SMALLEST = 48
+_MOVING = ("asteroid", "near_earth")
 # Rotation from galactic to equatorial axes (ICRS; Hipparcos catalogue, vol. 1, Eq. 1.5.11).
 _GALACTIC = np.array(
     [
@@ -78,6 +83,7 @@ def simulate_pair(
     shape: tuple[int, int] = CHIP_SHAPE,
     chip: str = "Q1-11",
     mjd: float = 61000.45,
+    instrument: Instrument | None = None,
 ) -> SimulatedPair:
     """Simulate a science frame and an earlier reference frame.
 
@@ -92,7 +98,9 @@ def simulate_pair(
     chip : str
         Where in the camera the chip sits.
     mjd : float
-        Start of the science exposure, UTC; the reference was taken 3 to 60 days before.
+        Start of the science exposure, UTC; the reference is older by the survey's `reference_age_d`.
+    instrument : Instrument, optional
+        Profile of the camera; that of Tomo-e Gozen when left out.
 
     Returns
     -------
@@ -104,11 +112,11 @@ def simulate_pair(
         For a negative seed or a frame of less than 48 px.
     """
     survey = survey or Survey()
-    place = _place(survey, seed, 0, chip, shape)
+    place = _place(survey, seed, 0, chip, shape, instrument)
     sky = _sky(survey, seed, 0, place, mjd)
-    earlier = mjd - float(generator(seed, _CONDITIONS, 0, 999).uniform(3.0, 60.0))
+    earlier = mjd - _age(survey, seed, 0)
     conditions = [
-        draw_conditions(survey, generator(seed, _CONDITIONS, 0, visit), mjd=when)
+        draw_conditions(survey, generator(seed, _CONDITIONS, 0, visit), mjd=when, earlier=visit == 1)
         for visit, when in enumerate((mjd, earlier))
     ]
     sharper = generator(seed, _CONDITIONS, 0, 998).random() < survey.reference_sharper
@@ -116,16 +124,19 @@ def simulate_pair(
         widths = conditions[1].fwhm_px, conditions[0].fwhm_px
         conditions = [replace(c, fwhm_px=w) for c, w in zip(conditions, widths, strict=True)]
     frames, truths = [], []
-    for visit, (which, exposures) in enumerate(zip(conditions, (1, survey.reference_exposures), strict=True)):
+    for visit, (drawn, exposures) in enumerate(zip(conditions, (1, survey.reference_exposures), strict=True)):
+        which = share_optics(survey, drawn, generator(seed, _OPTICS, *_chip_key(chip)))
+        which = fail_wcs(survey, which, generator(seed, _WCS, 0, *_chip_key(chip), visit))
+        number = _FIRST_EXPOSURE + 1 - visit
         frame, truth = expose(
             survey,
             sky,
             place,
             which,
             rng=generator(seed, _EXPOSURE, 0, 0, visit),
-            chip_seed=seed_sequence(seed, _CHIP, *_chip_key(chip)),
-            name=_file_name(place, which, _FIRST_EXPOSURE + 1 - visit),
-            exposure_id=_FIRST_EXPOSURE + 1 - visit,
+            chip=_faults(seed, 0, chip, earlier=visit == 1),
+            name=file_name(place, which.mjd, number),
+            exposure_id=number,
             exposures=exposures,
         )
         frames.append(frame)
@@ -141,35 +152,80 @@ def simulate_frame(
     seed: int,
     shape: tuple[int, int] = CHIP_SHAPE,
     tonight_mjd: float = 61000.45,
+    instrument: Instrument | None = None,
 ) -> tuple[RawFrame, Table]:
     """Simulate one exposure of a night; the same whether made alone or with the others.
+
+    Parameters
+    ----------
+    survey : Survey
+    visit : Visit
+        Field, chip and visit.
+    seed : int
+    shape : (int, int)
+        (ny, nx) of the chip.
+    tonight_mjd : float
+        First exposure of tonight, UTC.
+    instrument : Instrument, optional
+        Profile of the camera; that of Tomo-e Gozen when left out.
 
     Returns
     -------
     RawFrame, Table
         The frame and its truth; `change_e` is against the mean of the earlier visits.
     """
-    place = _place(survey, seed, visit.field, visit.chip, shape)
+    place = _place(survey, seed, visit.field, visit.chip, shape, instrument)
     sky = _sky(survey, seed, visit.field, place, tonight_mjd)
-    times = [_visit_mjd(survey, visit.field, number, tonight_mjd) for number in range(survey.earlier_visits)]
-    mjd = _visit_mjd(survey, visit.field, visit.visit, tonight_mjd)
-    # Weather and pointing are those of the whole exposure, so its chips share them; the optics differ little.
-    conditions = draw_conditions(survey, generator(seed, _CONDITIONS, visit.field, visit.visit), mjd=mjd)
+    times = [_visit_mjd(survey, seed, visit.field, number, tonight_mjd) for number in range(survey.earlier_visits)]
+    mjd = _visit_mjd(survey, seed, visit.field, visit.visit, tonight_mjd)
+    earlier = visit.visit < survey.earlier_visits
+    # Weather and pointing are those of the whole exposure, so its chips share them; the WCS of each may fail alone.
+    drawn = draw_conditions(survey, generator(seed, _CONDITIONS, visit.field, visit.visit), mjd=mjd, earlier=earlier)
+    key = (visit.field, *_chip_key(visit.chip), visit.visit)
+    optics = share_optics(survey, drawn, generator(seed, _OPTICS, *_chip_key(visit.chip)))
+    conditions = fail_wcs(survey, optics, generator(seed, _WCS, *key))
     number = _FIRST_EXPOSURE + visit.visit * 1000 + visit.field
     frame, truth = expose(
         survey,
         sky,
         place,
         conditions,
-        rng=generator(seed, _EXPOSURE, visit.field, *_chip_key(visit.chip), visit.visit),
-        chip_seed=seed_sequence(seed, _CHIP, *_chip_key(visit.chip)),
-        name=_file_name(place, conditions, number),
+        rng=generator(seed, _EXPOSURE, *key),
+        chip=_faults(seed, visit.field, visit.chip, earlier=earlier),
+        name=file_name(place, conditions.mjd, number),
         exposure_id=number,
     )
     return frame, _with_change(survey, truth, sky, conditions, times)
 
 
-def _place(survey: Survey, seed: int, field: int, chip: str, shape: tuple[int, int]) -> Place:
+def field_sky(
+    survey: Survey,
+    field: int,
+    chip: str,
+    *,
+    seed: int,
+    shape: tuple[int, int] = CHIP_SHAPE,
+    tonight_mjd: float = 61000.45,
+    instrument: Instrument | None = None,
+) -> Table:
+    """Everything that one chip of one field of a night may see, orbits and light curves included; see `make_sky`."""
+    return _sky(survey, seed, field, _place(survey, seed, field, chip, shape, instrument), tonight_mjd)
+
+
+def _faults(seed: int, field: int, chip: str, *, earlier: bool) -> ChipFaults:
+    """What stays with a chip; all earlier frames of a field have the same holes."""
+    holes = seed_sequence(seed, _HOLES, field, *_chip_key(chip)) if earlier else None
+    return ChipFaults(seed_sequence(seed, _CHIP, *_chip_key(chip)), holes)
+
+
+def _age(survey: Survey, seed: int, field: int) -> float:
+    """Days between the last earlier visit of a field and tonight."""
+    return float(generator(seed, _AGE, field).uniform(*survey.reference_age_d))
+
+
+def _place(
+    survey: Survey, seed: int, field: int, chip: str, shape: tuple[int, int], instrument: Instrument | None
+) -> Place:
     """Centre of a chip of a field, drawn uniformly over the sky between the latitudes of the survey."""
     if min(shape) < _SMALLEST:
         raise ConfigError(f"shape = {shape}: (ny, nx) of at least {_SMALLEST} px each is needed", key="shape")
@@ -186,7 +242,8 @@ def _place(survey: Survey, seed: int, field: int, chip: str, shape: tuple[int, i
     minutes_ra, minutes_dec = int(ra * 4), int(abs(dec) * 60)
     sign_dec = "-" if dec < 0 else "+"
     name = f"J{minutes_ra // 60:02d}{minutes_ra % 60:02d}{sign_dec}{minutes_dec // 60:02d}{minutes_dec % 60:02d}"
-    return Place(name, chip, shape, chip_ra, chip_dec, float(np.degrees(latitude)), offset)
+    camera = instrument or load_instrument("tomoe")
+    return Place(name, chip, shape, chip_ra, chip_dec, float(np.degrees(latitude)), camera, offset)
 
 
 def _equatorial(longitude: float, latitude: float) -> tuple[float, float]:
@@ -208,33 +265,33 @@ def _sky(survey: Survey, seed: int, field: int, place: Place, tonight_mjd: float
     )
 
 
-def _visit_mjd(survey: Survey, field: int, visit: int, tonight_mjd: float) -> float:
-    """Start of a visit: on nights before for the earlier ones, then half an hour apart; fields 12 s apart."""
+def _visit_mjd(survey: Survey, seed: int, field: int, visit: int, tonight_mjd: float) -> float:
+    """Start of a visit: earlier ones on nights before, 5 days apart; tonight's by the gap; fields 12 s apart."""
     field_d = field * 12.0 / 86400.0
     if visit < survey.earlier_visits:
-        return tonight_mjd - 5.0 * (survey.earlier_visits - visit) + field_d
-    return tonight_mjd + (visit - survey.earlier_visits) / 48.0 + field_d
+        days = round(_age(survey, seed, field)) + 5.0 * (survey.earlier_visits - 1 - visit)
+        return tonight_mjd - days + field_d
+    return tonight_mjd + (visit - survey.earlier_visits) * survey.visit_gap_min / 1440.0 + field_d
 
 
 def _with_change(survey: Survey, truth: Table, sky: Table, now: Conditions, before: Sequence[float]) -> Table:
-    """The truth with `change_e`: flux minus the mean flux at the earlier times, e- of this frame."""
-    fluxes = [flux_e(survey, sky_at(sky, mjd)["mag"], extinction_mag=now.extinction_mag) for mjd in before]
+    """The truth with `change_e`: flux minus the mean flux at the earlier times, e- of this frame.
+
+    What moves was somewhere else then: all of its light is change.
+    """
+    exposed = 0.5 * survey.exposure_s / 86400.0
+    fluxes = [flux_e(survey, sky_at(sky, mjd + exposed)["mag"], extinction_mag=now.extinction_mag) for mjd in before]
     quiescent = np.mean(fluxes, axis=0)
-    quiescent[np.asarray(sky["kind"]) == "asteroid"] = 0.0
+    quiescent[np.isin(sky["kind"], _MOVING)] = 0.0
     changed = truth.copy()
-    known = np.asarray(changed["source_id"]) >= 0
-    rows = changed["source_id"][known]
-    if len(sky):
-        changed["change_e"][known] = changed["flux_e"][known] - quiescent[rows]
+    known = (np.asarray(truth["source_id"]) >= 0) & (np.asarray(truth["kind"]) != "ghost")
+    if known.any():
+        # As a share, so that clouds and colour terms of this frame, which are in flux_e, are no change of the source.
+        steady = flux_e(survey, truth["mag"][known], extinction_mag=now.extinction_mag)
+        share = 1.0 - quiescent[np.asarray(truth["source_id"])[known]] / steady
+        changed["change_e"][known] = share * np.asarray(truth["flux_e"])[known]
     return changed
 
 
 def _chip_key(chip: str) -> tuple[int, ...]:
     return tuple(chip.encode("ascii", "replace"))
-
-
-def _file_name(place: Place, conditions: Conditions, number: int) -> str:
-    """Name such as sTMQ1201903190009423811: s, camera and quadrant, date, exposure, chip."""
-    date = utc_date_time(conditions.mjd)[0].replace("-", "")
-    chip = place.chip if CHIP_NAME.fullmatch(place.chip) else "Q1-11"
-    return f"sTMQ{chip[1]}{date}{number:08d}{chip[3:]}"

@@ -73,7 +73,7 @@ def training_survey() -> Survey:
         update={
             "supernovae_per_chip": 60.0,
             "hostless_per_chip": 40.0,
-            "asteroids_per_chip": 20.0,
+            "asteroid_density": 50.0,
             "transient_mag": (14.5, 20.0),
             "galactic_latitude_deg": (0.0, 60.0),
             "star_density": 1.5,

@@ -21,6 +21,7 @@ from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table
 from gueststar.realbogus.train import Progress
 from gueststar.realbogus.writer import DatasetWriter
+from gueststar.simulate.causes import REAL_KINDS
 from gueststar.simulate.night import simulate_pair
 from gueststar.training.chains import Chain, vary_faults, worse_chain
 from gueststar.training.passes import Origin, TrainingSet, labelled_pass
@@ -57,7 +58,9 @@ def simulated_rows(options: TrainingSet, number: int) -> tuple[list[Dataset], li
     pair = simulate_pair(survey, seed=int(rng.integers(2**63)), shape=options.shape)
     name = f"simulated-{options.seed}-{number}"
     origin = Origin(tile=name, night=name, reference=name, source="simulated")
-    truth = changes_table(pair.truth)
+    # Satellites, hot pixels and other faults change the image too, but they are artifacts.
+    changes = np.isin(pair.truth["kind"], (*REAL_KINDS, "cosmic_ray"))
+    truth = changes_table(pair.truth[changes])
     measured: dict[Ingest, tuple[Image, Image]] = {}
     made, failures = [], []
     for chain in (Chain(), *(worse_chain(rng) for _ in range(options.worse_passes))):

@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/realism.py``: frames, mimicry, statistics, classifiers and figures."""

@@ -1,0 +1,119 @@
+"""Why a candidate of a simulated frame is there, told from the truth: what lies under it, in either image."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+__all__ = ["CAUSES", "REAL_KINDS", "causes_of"]
+
+F8 = NDArray[np.float64]
+
+#: Kinds of sources whose change is real; the first four are new or moving, the others vary.
+REAL_KINDS = ("supernova", "hostless", "asteroid", "near_earth", "flare", "variable", "nucleus")
+#: Causes in the order in which they are tried; the first that fits is named.
+CAUSES = (
+    *REAL_KINDS, "satellite", "cosmic_ray", "hot_pixel", "bad_column", "hole", "saturated", "bright_star", "ghost",
+    "star", "galaxy", "edge", "noise",
+)  # fmt: skip
+_REAL_SNR = 3.0  # a change below this part of the noise explains no candidate
+_CORE = 1.5  # FWHM within which a source explains a candidate
+_BRIGHT_SNR = 1000.0
+_BRIGHT_PX = 40.0
+_EDGE_PX = 8.0
+
+
+def causes_of(
+    x: ArrayLike,
+    y: ArrayLike,
+    truth: Table,
+    reference: Table,
+    *,
+    shape: tuple[int, int],
+    fwhm_px: float,
+) -> NDArray[np.str_]:
+    """Name the cause of each candidate.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (n,)
+        Positions on the science frame, px.
+    truth : Table
+        Of the science frame.
+    reference : Table
+        Of the frames of the reference, with x and y on the science frame (by the true world coordinates).
+    shape : (int, int)
+        (ny, nx) of the frame.
+    fwhm_px : float
+        Of the wider of both images.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        Members of `CAUSES`; the first that fits. A star that neither changes nor saturates nor is bright stands for
+        an imperfect subtraction; 'noise' is where nothing is.
+    """
+    xy = np.column_stack([np.atleast_1d(np.asarray(v, np.float64)) for v in (x, y)])
+    near = _core_radius(fwhm_px)
+    fits: dict[str, NDArray[np.bool_]] = {cause: np.zeros(len(xy), bool) for cause in CAUSES}
+    for table in (truth, reference):
+        kind = np.asarray(table["kind"])
+        snr = np.nan_to_num(np.asarray(table["snr"], np.float64))
+        flux = np.maximum(np.asarray(table["flux_e"], np.float64), 1e-30)
+        change = np.abs(np.nan_to_num(np.asarray(table["change_e"], np.float64))) / flux * snr
+        for name in REAL_KINDS:
+            changes = kind == name if name in ("asteroid", "near_earth") else (kind == name) & (change > _REAL_SNR)
+            fits[name] |= _beside(xy, table[changes], near)
+        fits["satellite"] |= _beside(xy, table[kind == "satellite"], 2.0 * near)
+        fits["cosmic_ray"] |= _beside(xy, table[kind == "cosmic_ray"], max(3.0, near))
+        fits["hot_pixel"] |= _beside(xy, table[np.isin(kind, ("hot_pixel", "telegraph"))], max(2.5, 0.7 * near))
+        columns = np.asarray(table["x"], np.float64)[kind == "bad_column"]
+        fits["bad_column"] |= (np.abs(xy[:, :1] - columns) < 3.0).any(axis=1)
+        holes = table[kind == "hole"]
+        fits["hole"] |= _beside(xy, holes, 0.8 * np.nan_to_num(np.asarray(holes["length_px"], np.float64)))
+        points = ~np.isin(kind, ("galaxy", "cosmic_ray", "satellite", "ghost", "hole", "bad_column"))
+        saturated = points & np.asarray(table["saturated"], bool)
+        # The rim of a saturated core grows with the root of its flux, the core of the profile with its logarithm.
+        reach = near + 2.0 * np.log10(np.maximum(snr[saturated], 1.0))
+        fits["saturated"] |= _beside(xy, table[saturated], reach)
+        bright = points & (snr > _BRIGHT_SNR)
+        fits["bright_star"] |= _beside(xy, table[bright], np.minimum(_BRIGHT_PX, 0.01 * snr[bright] + near))
+        ghosts = table[kind == "ghost"]
+        fits["ghost"] |= _beside(xy, ghosts, 0.6 * np.nan_to_num(np.asarray(ghosts["length_px"], np.float64)))
+        fits["star"] |= _beside(xy, table[points & (snr > 5.0)], near)
+        fits["galaxy"] |= _beside(xy, table[(kind == "galaxy") & (snr > 5.0)], 2.0 * near)
+    ny, nx = shape
+    fits["edge"] = np.minimum.reduce([xy[:, 0], xy[:, 1], nx - 1 - xy[:, 0], ny - 1 - xy[:, 1]]) < _EDGE_PX
+    fits["noise"] = np.ones(len(xy), bool)
+    named = np.full(len(xy), "", "U12")
+    for cause in reversed(CAUSES):
+        named[fits[cause]] = cause
+    return named
+
+
+def _core_radius(fwhm_px: float) -> float:
+    return max(3.0, _CORE * fwhm_px)
+
+
+def _beside(xy: F8, rows: Table, radius: ArrayLike) -> NDArray[np.bool_]:
+    """Whether a position lies within `radius` (px; one, or one per row) of a row, or of the trail that it is."""
+    if len(rows) == 0 or len(xy) == 0:
+        return np.zeros(len(xy), bool)
+    centre = np.column_stack([np.asarray(rows["x"], np.float64), np.asarray(rows["y"], np.float64)])
+    reach = np.broadcast_to(np.asarray(radius, np.float64), len(rows))
+    length = np.nan_to_num(np.asarray(rows["length_px"], np.float64))
+    angle = np.radians(np.nan_to_num(np.asarray(rows["angle_deg"], np.float64)))
+    trail = np.isfinite(np.asarray(rows["angle_deg"], np.float64)) & (length > 0)
+    near = np.zeros(len(xy), bool)
+    tree = cKDTree(xy)
+    for i in range(len(rows)):
+        half = 0.5 * length[i] if trail[i] else 0.0
+        found = np.asarray(tree.query_ball_point(centre[i], reach[i] + half), np.intp)
+        if half and found.size:
+            direction = np.array([np.cos(angle[i]), np.sin(angle[i])])
+            along = np.clip((xy[found] - centre[i]) @ direction, -half, half)
+            found = found[np.hypot(*(xy[found] - centre[i] - along[:, None] * direction).T) <= reach[i]]
+        near[found] = True
+    return near
