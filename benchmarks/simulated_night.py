@@ -42,7 +42,9 @@ def on_frame(rows: Table, science: Table, header: fits.Header) -> Table:
     fits_ = [np.linalg.lstsq(terms, (known[n] - p)[steady], rcond=None)[0] for n, p in (("x", x), ("y", y))]
     moved = rows.copy()
     px, py = world_to_pixel(wcs, rows["ra"], rows["dec"])
-    moved["x"], moved["y"] = (p + np.column_stack([np.ones(len(px)), px, py]) @ f for p, f in zip((px, py), fits_))
+    moved["x"], moved["y"] = (
+        p + np.column_stack([np.ones(len(px)), px, py]) @ f for p, f in zip((px, py), fits_, strict=True)
+    )
     inside = (np.abs(moved["x"]) < 1e5) & (np.abs(moved["y"]) < 1e5)
     return moved[inside]
 

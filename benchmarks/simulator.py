@@ -28,7 +28,7 @@ import numpy as np
 from gueststar import __version__
 from gueststar.instruments import load_instrument
 from gueststar.simulate.night import CHIP_SHAPE, simulate_pair, write_night
-from gueststar.simulate.painter import PsfField, paint_points
+from gueststar.simulate.optics.painter import PsfField, paint_points
 from gueststar.simulate.sky import star_counts_per_deg2
 from gueststar.simulate.survey import Survey
 

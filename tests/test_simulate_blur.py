@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from gueststar.simulate.blur import Blur
-from gueststar.simulate.bright import Halo, paint_bright
-from gueststar.simulate.galaxies import paint_galaxies
-from gueststar.simulate.painter import PsfField, paint_points
+from gueststar.simulate.optics.blur import Blur
+from gueststar.simulate.optics.bright import Halo, paint_bright
+from gueststar.simulate.optics.galaxies import paint_galaxies
+from gueststar.simulate.optics.painter import PsfField, paint_points
 
 SIZE = 121
 TRAIL = Blur(trail_px=8.0, trail_angle_rad=0.6)

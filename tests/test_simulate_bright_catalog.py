@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from gueststar.errors import InputError, MissingPartError
-from gueststar.simulate import bright_catalog
-from gueststar.simulate.bright_catalog import bright_stars_near, read_bright_stars, wants_catalog
 from gueststar.simulate.camera import make_wcs, wcs_cards, world_to_pixel
-from gueststar.simulate.sky import make_sky, sky_at
+from gueststar.simulate.sky import bright_catalog, make_sky, sky_at
+from gueststar.simulate.sky.bright_catalog import bright_stars_near, read_bright_stars, wants_catalog
 from gueststar.simulate.survey import Survey
 
 SHAPE = (1128, 2000)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gueststar.simulate.camera import generator
-from gueststar.simulate.conditions import (
+from gueststar.simulate.optics.conditions import (
     FAILURES,
     draw_conditions,
     fail_wcs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gueststar.simulate.fixed_pattern import column_pairs, dark_pattern, dust_rings, sky_structure
+from gueststar.simulate.detector.fixed_pattern import column_pairs, dark_pattern, dust_rings, sky_structure
 
 SHAPE = (300, 400)
 

@@ -11,10 +11,10 @@ from astropy.table import Table, vstack
 
 from gueststar.errors import InputError
 from gueststar.ingest.psf import psf_photometry
-from gueststar.simulate.brightness import draw_brightness
 from gueststar.simulate.inject import TRUTH_COLUMNS, describe_sources, draw_artificial_reals, inject, psf_stamps
+from gueststar.simulate.inject.brightness import draw_brightness
 from gueststar.simulate.night import Survey, simulate_pair
-from gueststar.simulate.painter import PsfField
+from gueststar.simulate.optics.painter import PsfField
 from gueststar.types import Image, Mask, Psf
 
 SHAPE = (400, 500)

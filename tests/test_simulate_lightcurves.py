@@ -5,9 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gueststar.simulate.explosions import EXPLOSION_TYPES, draw_flares, draw_hostless, draw_supernovae, explosion_mag
-from gueststar.simulate.lightcurves import VARIABLE_TYPES, Curve, damped_random_walk, draw_variables, variable_change
-from gueststar.simulate.sky_table import Box
+from gueststar.simulate.sky.explosions import (
+    EXPLOSION_TYPES,
+    draw_flares,
+    draw_hostless,
+    draw_supernovae,
+    explosion_mag,
+)
+from gueststar.simulate.sky.lightcurves import (
+    VARIABLE_TYPES,
+    Curve,
+    damped_random_walk,
+    draw_variables,
+    variable_change,
+)
+from gueststar.simulate.sky.sky_table import Box
 from gueststar.simulate.survey import Survey
 
 BOX = Box((1128, 2000), 20.0, 1.189)

@@ -10,8 +10,9 @@ from astropy.utils import iers
 from scipy.integrate import solve_ivp
 
 from gueststar.simulate.camera import make_wcs, wcs_cards
-from gueststar.simulate.movers import asteroid_counts_per_deg2, main_belt_elements, near_earth_elements
-from gueststar.simulate.orbits import (
+from gueststar.simulate.sky import make_sky, sky_at
+from gueststar.simulate.sky.movers import asteroid_counts_per_deg2, main_belt_elements, near_earth_elements
+from gueststar.simulate.sky.orbits import (
     Elements,
     apparent_rates,
     brightness_offset,
@@ -22,8 +23,7 @@ from gueststar.simulate.orbits import (
     to_equator,
     unit_vectors,
 )
-from gueststar.simulate.satellites import draw_satellites
-from gueststar.simulate.sky import make_sky, sky_at
+from gueststar.simulate.sky.satellites import draw_satellites
 from gueststar.simulate.survey import Survey
 
 TONIGHT = 61000.45

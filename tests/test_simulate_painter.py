@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from gueststar.simulate.bright import Halo, aureole_pixels, ghost_pixels, paint_bright, spike_pixels
-from gueststar.simulate.galaxies import paint_galaxies, sersic_pixels
-from gueststar.simulate.painter import PsfField, moffat_pixels, moffat_radius, paint_points
+from gueststar.simulate.optics.bright import Halo, aureole_pixels, ghost_pixels, paint_bright, spike_pixels
+from gueststar.simulate.optics.galaxies import paint_galaxies, sersic_pixels
+from gueststar.simulate.optics.painter import PsfField, moffat_pixels, moffat_radius, paint_points
 
 
 def integrated_moffat(n, x, y, *, fwhm, beta, e1=0.0, e2=0.0, sub=21):

@@ -12,8 +12,8 @@ import skies
 from gueststar.errors import InputError
 from gueststar.ingest.psf import psf_photometry
 from gueststar.simulate.inject import TRUTH_COLUMNS
-from gueststar.simulate.light import draw_electrons
-from gueststar.simulate.second_injector import KINDS, inject_second, second_light
+from gueststar.simulate.inject.light import draw_electrons
+from gueststar.simulate.inject.second_injector import KINDS, inject_second, second_light
 from gueststar.types import Image
 
 SHAPE = (420, 500)

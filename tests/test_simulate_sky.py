@@ -17,11 +17,11 @@ from gueststar.simulate.camera import (
     wcs_cards,
     world_to_pixel,
 )
-from gueststar.simulate.conditions import draw_conditions, make_psf_field, registration_error
-from gueststar.simulate.field_galaxies import draw_galaxies, draw_host_offsets, galaxy_counts_per_deg2
+from gueststar.simulate.optics.conditions import draw_conditions, make_psf_field, registration_error
 from gueststar.simulate.sky import make_sky, sky_at
-from gueststar.simulate.sky_table import SKY_COLUMNS, Box, make_rows
-from gueststar.simulate.stars import draw_colours, draw_magnitudes, draw_proper_motions, star_counts_per_deg2
+from gueststar.simulate.sky.field_galaxies import draw_galaxies, draw_host_offsets, galaxy_counts_per_deg2
+from gueststar.simulate.sky.sky_table import SKY_COLUMNS, Box, make_rows
+from gueststar.simulate.sky.stars import draw_colours, draw_magnitudes, draw_proper_motions, star_counts_per_deg2
 from gueststar.simulate.survey import Survey
 
 CHIP_DEG2 = 39.7 / 60 * 22.4 / 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gueststar.simulate.painter import PsfField, paint_points
-from gueststar.simulate.trails import paint_trails
+from gueststar.simulate.optics.painter import PsfField, paint_points
+from gueststar.simulate.optics.trails import paint_trails
 
 SHAPE = (120, 160)
 

@@ -12,7 +12,7 @@ from scipy.ndimage import label, median_filter, uniform_filter1d
 from scipy.optimize import least_squares
 
 from gueststar.align.register import register
-from gueststar.simulate.painter import moffat_pixels
+from gueststar.simulate.optics.painter import moffat_pixels
 from gueststar.types import Mask
 from realism_parts.frames import Shot
 

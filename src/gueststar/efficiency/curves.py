@@ -63,7 +63,8 @@ AXES = {
         Axis("mag", "magnitude of the change (AB)", "magnitude", tuple(np.arange(8.0, 26.1, 0.5)), "mag"),
         Axis("host_offset_r25", "offset from the host, R25", "offset, R25", (0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5)),
         Axis("host_offset_px", "offset from the host, px", "offset, px", (0, 1, 2, 3, 5, 8, 12, 20, 40, 80)),
-        Axis("surface_mag_arcsec2", "surface brightness below, mag/arcsec²", "mag/arcsec²", tuple(np.arange(14.0, 28.1, 1.0))),
+        Axis("surface_mag_arcsec2", "surface brightness below, mag/arcsec²", "mag/arcsec²",
+             tuple(np.arange(14.0, 28.1, 1.0))),
         Axis("surface_e_px", "light below, e-/px", "e-/px", (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000)),
     )
 }  # fmt: skip

@@ -33,11 +33,11 @@ from gueststar.night.injected_truth import joined_truth, read_truth, truth_bytes
 from gueststar.night.injection import image_rng
 from gueststar.night.source_lists import read_source_list, sources_for
 from gueststar.options import Options
-from gueststar.simulate.brightness import Distribution
 from gueststar.simulate.inject import Placement, describe_sources, draw_artificial_reals, point_light
-from gueststar.simulate.light import Light
-from gueststar.simulate.raw_counts import add_to_counts, mosaic_shares, response_of
-from gueststar.simulate.second_injector import second_light
+from gueststar.simulate.inject.brightness import Distribution
+from gueststar.simulate.inject.light import Light
+from gueststar.simulate.inject.raw_counts import add_to_counts, mosaic_shares, response_of
+from gueststar.simulate.inject.second_injector import second_light
 from gueststar.types import Image
 
 __all__ = ["InjectedFile", "Injection", "inject_files"]

@@ -14,7 +14,7 @@ from astropy.table import Table, vstack
 
 from gueststar.ingest.frame import Frame
 from gueststar.night.products import arrow_table
-from gueststar.simulate.light import Light
+from gueststar.simulate.inject.light import Light
 from gueststar.types import Image
 
 __all__ = ["joined_truth", "read_truth", "truth_bytes", "truth_key", "truth_of"]

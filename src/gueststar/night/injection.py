@@ -11,8 +11,8 @@ from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
 from gueststar.efficiency.losses import judge_sources, lost_frame
-from gueststar.simulate.brightness import draw_brightness
-from gueststar.simulate.light import UNUSABLE
+from gueststar.simulate.inject.brightness import draw_brightness
+from gueststar.simulate.inject.light import UNUSABLE
 from gueststar.types import Candidates, Difference, Image
 
 __all__ = ["image_rng", "lost_artificial_reals", "match_artificial_reals", "unsearched_reals", "with_flagged_places"]

@@ -12,7 +12,7 @@ __all__ = ["curve_chart", "interval_text", "is_log", "limit_text", "range_of", "
 _SERIES = (("detected", "up"), ("detected and scored real", "down"))
 
 
-def curve_chart(curve: Curve, *, title: str) -> str:
+def curve_chart(curve: Curve) -> str:
     """Shares along one axis, with the fitted curves where there are any."""
     axis = curve.axis
     low, high = range_of(curve)
@@ -38,7 +38,7 @@ def curve_chart(curve: Curve, *, title: str) -> str:
             titles=[f"{b.low:g} to {b.high:g}: {b.found} of {b.n}" for b in bins],
         )  # fmt: skip
     which = "" if axis.scale else f", S/N ≥ {BRIGHT_SNR:g}"
-    return chart.svg(title=f"{title}{which} ({curve.n})")
+    return chart.svg(title=f"By {axis.short}{which} ({curve.n})")
 
 
 def range_of(curve: Curve) -> tuple[float, float]:

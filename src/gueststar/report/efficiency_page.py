@@ -164,7 +164,7 @@ def _page(
         "lost": _lost_totals(losses), "flags": _flags(sources), "limits": _limit_rows(limits),
         "bright": BRIGHT_SNR, "examples": lost_pictures(known.out, sources, most=top), "words_of": words_of,
         "charts": [
-            (ORIGINS[origin], [curve_chart(curve, title=ORIGINS[origin]) for curve in members])
+            (ORIGINS[origin], [curve_chart(curve) for curve in members])
             for origin, members in curves.items()
         ],
         "groups": _groups(sources, list(curves)), "limit": limit_text,

@@ -7,13 +7,13 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from gueststar.simulate.camera import make_wcs, world_to_pixel
-from gueststar.simulate.conditions import Conditions, make_psf_field, registration_error
+from gueststar.simulate.detector.readout import ChipFaults, pixel_noise_e, read_out
 from gueststar.simulate.frame import Place, RawFrame, flux_e
 from gueststar.simulate.header import header_cards
-from gueststar.simulate.readout import ChipFaults, pixel_noise_e, read_out
-from gueststar.simulate.satellites import draw_satellites
-from gueststar.simulate.scene import paint_scene
+from gueststar.simulate.optics.conditions import Conditions, make_psf_field, registration_error
+from gueststar.simulate.optics.scene import paint_scene
 from gueststar.simulate.sky import sky_at
+from gueststar.simulate.sky.satellites import draw_satellites
 from gueststar.simulate.survey import Survey
 from gueststar.simulate.truth import make_truth, source_rows
 

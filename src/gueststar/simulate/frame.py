@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gueststar.instruments import Instrument
 from gueststar.simulate.camera import make_wcs, wcs_cards
-from gueststar.simulate.conditions import Conditions
+from gueststar.simulate.optics.conditions import Conditions
 from gueststar.simulate.survey import Survey
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from astropy.table import Table
 
 from gueststar.errors import ConfigError
 from gueststar.instruments import Instrument, load_instrument
-from gueststar.simulate.bright_catalog import wants_catalog
 from gueststar.simulate.files import NightFolder
 from gueststar.simulate.frame import RawFrame
 from gueststar.simulate.header import survey_of
+from gueststar.simulate.sky.bright_catalog import wants_catalog
 from gueststar.simulate.survey import Survey
 from gueststar.simulate.visits import (
     CHIP_SHAPE,

@@ -9,7 +9,7 @@ from astropy.table import Table, vstack
 from numpy.typing import ArrayLike, NDArray
 
 from gueststar.simulate.frame import RawFrame
-from gueststar.simulate.painter import PsfField
+from gueststar.simulate.optics.painter import PsfField
 
 __all__ = ["TRUTH_COLUMNS", "make_truth", "source_rows", "thing_rows"]
 

@@ -12,11 +12,11 @@ from astropy.table import Table
 from gueststar.errors import ConfigError
 from gueststar.instruments import Instrument, load_instrument
 from gueststar.simulate.camera import chip_offset_deg, generator, seed_sequence
-from gueststar.simulate.conditions import Conditions, draw_conditions, fail_wcs, share_optics
+from gueststar.simulate.detector.readout import ChipFaults
 from gueststar.simulate.exposure import expose
 from gueststar.simulate.frame import Place, RawFrame, flux_e
 from gueststar.simulate.header import file_name
-from gueststar.simulate.readout import ChipFaults
+from gueststar.simulate.optics.conditions import Conditions, draw_conditions, fail_wcs, share_optics
 from gueststar.simulate.sky import make_sky, sky_at
 from gueststar.simulate.survey import Survey
 
@@ -121,8 +121,11 @@ def simulate_pair(
     ]
     sharper = generator(seed, _CONDITIONS, 0, 998).random() < survey.reference_sharper
     if sharper and conditions[1].fwhm_px > conditions[0].fwhm_px:
-        widths = conditions[1].fwhm_px, conditions[0].fwhm_px
-        conditions = [replace(c, fwhm_px=w) for c, w in zip(conditions, widths, strict=True)]
+        science, earlier_ones = conditions
+        conditions = [
+            replace(mine, fwhm_px=other.fwhm_px, bad_seeing=other.bad_seeing)
+            for mine, other in ((science, earlier_ones), (earlier_ones, science))
+        ]
     frames, truths = [], []
     for visit, (drawn, exposures) in enumerate(zip(conditions, (1, survey.reference_exposures), strict=True)):
         which = share_optics(survey, drawn, generator(seed, _OPTICS, *_chip_key(chip)))

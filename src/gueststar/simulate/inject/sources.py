@@ -6,8 +6,14 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gueststar.simulate.brightness import flux_of_snr, magnitude, pixel_scale_arcsec, snr_of_flux, surface_brightness
-from gueststar.simulate.profiles import on_frame, psf_of, psf_profiles
+from gueststar.simulate.inject.brightness import (
+    flux_of_snr,
+    magnitude,
+    pixel_scale_arcsec,
+    snr_of_flux,
+    surface_brightness,
+)
+from gueststar.simulate.inject.profiles import on_frame, psf_of, psf_profiles
 from gueststar.types import Image
 
 __all__ = ["TRUTH_COLUMNS", "describe_sources", "truth_table"]

@@ -7,16 +7,16 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from gueststar.simulate.explosions import draw_flares, draw_hostless, draw_supernovae, explosion_mag
-from gueststar.simulate.field_galaxies import draw_field_galaxies, draw_host_offsets, draw_nuclei
-from gueststar.simulate.lightcurves import Curve, variable_change
-from gueststar.simulate.movers import draw_asteroids, draw_near_earth
-from gueststar.simulate.orbits import Elements, apparent_rates, brightness_offset, ephemeris
-from gueststar.simulate.sky_table import Box, Rows, stack_rows
-from gueststar.simulate.stars import draw_stars, star_counts_per_deg2
+from gueststar.simulate.sky.explosions import draw_flares, draw_hostless, draw_supernovae, explosion_mag
+from gueststar.simulate.sky.field_galaxies import draw_field_galaxies, draw_nuclei
+from gueststar.simulate.sky.lightcurves import Curve, variable_change
+from gueststar.simulate.sky.movers import draw_asteroids, draw_near_earth
+from gueststar.simulate.sky.orbits import Elements, apparent_rates, brightness_offset, ephemeris
+from gueststar.simulate.sky.sky_table import Box, Rows, stack_rows
+from gueststar.simulate.sky.stars import draw_stars
 from gueststar.simulate.survey import Survey
 
-__all__ = ["draw_host_offsets", "make_sky", "sky_at", "star_counts_per_deg2"]
+__all__ = ["make_sky", "sky_at"]
 
 F8 = NDArray[np.float64]
 

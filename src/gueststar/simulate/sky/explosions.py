@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gueststar.simulate.detector import CHIP_PIXELS
-from gueststar.simulate.field_galaxies import draw_host_offsets, galaxy_rows
-from gueststar.simulate.sky_table import Box, Rows, make_rows
+from gueststar.simulate.sky.field_galaxies import draw_host_offsets, galaxy_rows
+from gueststar.simulate.sky.sky_table import Box, Rows, make_rows
 from gueststar.simulate.survey import Survey
 
 __all__ = ["EXPLOSION_TYPES", "draw_flares", "draw_hostless", "draw_supernovae", "explosion_mag"]

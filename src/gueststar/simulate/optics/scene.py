@@ -8,13 +8,13 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gueststar.simulate.bright import Halo, ghost_places, paint_bright
-from gueststar.simulate.conditions import Conditions, transmission
 from gueststar.simulate.frame import Place, flux_e
-from gueststar.simulate.galaxies import paint_galaxies
-from gueststar.simulate.painter import PsfField, paint_points
+from gueststar.simulate.optics.bright import Halo, ghost_places, paint_bright
+from gueststar.simulate.optics.conditions import Conditions, transmission
+from gueststar.simulate.optics.galaxies import paint_galaxies
+from gueststar.simulate.optics.painter import PsfField, paint_points
+from gueststar.simulate.optics.trails import paint_trails
 from gueststar.simulate.survey import Survey
-from gueststar.simulate.trails import paint_trails
 from gueststar.simulate.truth import thing_rows
 
 __all__ = ["Scene", "paint_scene"]
@@ -101,7 +101,9 @@ def paint_scene(
         trails, rows = _satellites(survey, satellites, place, conditions, psf=psf, cut=cut, exposures=exposures)
         light += trails
         things.append(rows)
-    clear = transmission(conditions, place.shape)
+    scale = survey.pixel_scale_arcsec / 3600.0
+    offset = place.offset_deg[0] / scale, place.offset_deg[1] / scale
+    clear = transmission(conditions, place.shape, offset_px=offset)
     if clear is not None:
         light, galaxies = light * clear, galaxies * clear
     return Scene(light, galaxies, things, clear)

@@ -10,16 +10,11 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from gueststar.simulate.camera import smooth_modes, smooth_plane
-from gueststar.simulate.faults import bad_columns, bleed, edge_glow, holes, hot_pixels
 
 __all__ = [
-    "bad_columns",
-    "bleed",
+    "CHIP_PIXELS",
     "cosmic_rays",
-    "edge_glow",
     "flat_residual",
-    "holes",
-    "hot_pixels",
     "pattern_noise",
     "poisson_noise",
     "read_noise",

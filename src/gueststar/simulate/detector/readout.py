@@ -8,17 +8,18 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gueststar.simulate import detector, faults
+from gueststar.simulate import detector
 from gueststar.simulate.camera import vignetting_plane
-from gueststar.simulate.conditions import Conditions
-from gueststar.simulate.fixed_pattern import column_pairs, dark_pattern, dust_rings, sky_structure
 from gueststar.simulate.frame import Place
+from gueststar.simulate.optics.conditions import Conditions
 from gueststar.simulate.survey import Survey
 from gueststar.simulate.truth import thing_rows
 
 __all__ = ["ChipFaults", "pixel_noise_e", "read_out"]
 
 F4 = NDArray[np.float32]
+
+_TRACK_PX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def read_out(
     counts : ndarray, shape (ny, nx), float32
         Electrons after dark and flat; NaN in holes.
     things : list of Table
-        Truth rows of particles and faults.
+        Truth rows of particles and detector.
     """
     shape, seconds = place.shape, survey.exposure_s * exposures
     frames = survey.frames * exposures
@@ -85,19 +86,20 @@ def read_out(
     optics = _optics(survey, place, shape)
     sky = detector.sky_plane(shape, sky_e, conditions.sky_gradient)
     if survey.sky_structure:
-        sky *= sky_structure(shape, survey.sky_structure, rng)
+        sky *= detector.sky_structure(shape, survey.sky_structure, rng)
     falling = (light + sky) * optics
     falling *= detector.flat_residual(shape, survey.flat_error, flat_rng)
-    dust = dust_rings(shape, survey.dust_rings_per_chip, dust_rng)
+    chips = shape[0] * shape[1] / detector.CHIP_PIXELS
+    dust = detector.dust_rings(shape, survey.dust_rings_per_chip * chips, dust_rng)
     if dust is not None:
         falling *= dust
     if survey.edge_glow_e[1] > 0:
-        falling += exposures * faults.edge_glow(shape, glow_rng.uniform(*survey.edge_glow_e), glow_rng)
-    rate = survey.cosmic_rays_per_chip * (shape[0] * shape[1] / detector.CHIP_PIXELS) * seconds / 6.0
+        falling += exposures * detector.edge_glow(shape, glow_rng.uniform(*survey.edge_glow_e), glow_rng)
+    rate = survey.cosmic_rays_per_chip * chips * seconds / 6.0
     charge, rays = detector.cosmic_rays(shape, rate, rng)
     dark_e = np.float32(survey.dark_e_s * seconds)
     counts = detector.poisson_noise(falling + dark_e, rng) + charge
-    hot_plane, hot = faults.hot_pixels(
+    hot_plane, hot = detector.hot_pixels(
         shape,
         survey.hot_pixels,
         seconds,
@@ -106,24 +108,24 @@ def read_out(
         telegraph_share=survey.telegraph_share,
         left=survey.hot_left,
     )
-    bad_plane, columns = faults.bad_columns(shape, survey.bad_columns_per_chip, column_rng, rng)
+    bad_plane, columns = detector.bad_columns(shape, survey.bad_columns_per_chip * chips, column_rng, rng)
     counts += hot_plane + bad_plane
     full_e = survey.full_well_e * frames
-    counts = faults.bleed(counts, full_e) if survey.bleeding else np.minimum(counts, np.float32(full_e))
+    counts = detector.bleed(counts, full_e) if survey.bleeding else np.minimum(counts, np.float32(full_e))
     if survey.read_noise_e:
         counts += detector.read_noise(shape, survey.read_noise_e * float(np.sqrt(frames)), rng)
     if survey.pattern_e:
         counts += detector.pattern_noise(shape, survey.pattern_e, rng)
     if survey.column_pairs_e:
-        counts += column_pairs(shape, survey.column_pairs_e, rng)
+        counts += detector.column_pairs(shape, survey.column_pairs_e, rng)
     if survey.dark_pattern_e:
-        counts += exposures * dark_pattern(shape, survey.dark_pattern_e, dark_rng)
+        counts += exposures * detector.dark_pattern(shape, survey.dark_pattern_e, dark_rng)
     counts -= dark_e
     counts /= optics
     things = [_rows("cosmic_ray", rays), _rows(None, hot), _rows("bad_column", columns)]
     if chip.holes is not None:
-        holes = faults.holes(
-            shape, survey.reference_holes_per_chip, survey.reference_hole_px, np.random.default_rng(chip.holes)
+        holes = detector.holes(
+            shape, survey.reference_holes_per_chip * chips, survey.reference_hole_px, np.random.default_rng(chip.holes)
         )
         for hole in holes:
             counts[hole["y0"] : hole["y1"], hole["x0"] : hole["x1"]] = np.nan
@@ -148,6 +150,10 @@ def _optics(survey: Survey, place: Place, shape: tuple[int, int]) -> F4:
 def _rows(kind: str | None, found: Table) -> Table:
     """Truth rows of hits or faults; with the columns of `found` that a truth table knows."""
     columns = {name: found[name] for name in ("x", "y", "flux_e", "length_px", "kind") if name in found.colnames}
+    if "angle_rad" in found.colnames:
+        # A ray that crosses one pixel or two has no direction.
+        tracks = np.asarray(found["length_px"]) > _TRACK_PX
+        columns["angle_deg"] = np.where(tracks, np.degrees(found["angle_rad"]), np.nan)
     if kind is not None:
         columns["kind"] = np.full(len(found), kind)
     if "flux_e" in columns:

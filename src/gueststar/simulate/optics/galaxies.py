@@ -15,8 +15,8 @@ from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gamma, gammaincinv
 
-from gueststar.simulate.blur import lagrange_weights
-from gueststar.simulate.painter import PsfField
+from gueststar.simulate.optics.blur import lagrange_weights
+from gueststar.simulate.optics.painter import PsfField
 
 __all__ = ["paint_galaxies", "sersic_pixels"]
 

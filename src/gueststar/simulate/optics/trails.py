@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.painter import PsfField, paint_points
+from gueststar.simulate.optics.painter import PsfField, paint_points
 
 __all__ = ["paint_trails"]
 

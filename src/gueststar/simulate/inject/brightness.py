@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.light import UNUSABLE, Patch
+from gueststar.simulate.inject.light import UNUSABLE, Patch
 from gueststar.types import Image
 
 __all__ = [

@@ -30,12 +30,12 @@ from scipy.ndimage import uniform_filter
 
 from gueststar.errors import InputError
 from gueststar.ingest.psf import psf_photometry
-from gueststar.simulate.brightness import draw_brightness, flux_of_snr, surface_brightness
 from gueststar.simulate.inject import Injected
-from gueststar.simulate.light import UNUSABLE, Light, Patch, clip_stamp, status_of
-from gueststar.simulate.places import choose_places
-from gueststar.simulate.profiles import psf_of, psf_profiles, psf_stamps
-from gueststar.simulate.sources import truth_table
+from gueststar.simulate.inject.brightness import draw_brightness, flux_of_snr, surface_brightness
+from gueststar.simulate.inject.light import UNUSABLE, Light, Patch, clip_stamp, status_of
+from gueststar.simulate.inject.places import choose_places
+from gueststar.simulate.inject.profiles import psf_of, psf_profiles, psf_stamps
+from gueststar.simulate.inject.sources import truth_table
 from gueststar.types import Image, Psf, Stars
 
 __all__ = ["KINDS", "Kind", "inject_second", "second_light"]
@@ -94,8 +94,8 @@ def inject_second(
     Returns
     -------
     Injected
-        `sources` has the columns of `gueststar.simulate.sources.TRUTH_COLUMNS` with flux_e and snr negative for a
-        star that became fainter; injector_kind; fwhm_px and ellipticity (1 - b/a) of ellipses, trail_px and angle_rad
+        `sources` has the columns of `gueststar.simulate.inject.TRUTH_COLUMNS`, with flux_e and snr negative for a star
+        that became fainter; injector_kind; fwhm_px and ellipticity (1 - b/a) of ellipses, trail_px and angle_rad
         (from x to y) of trails and ellipses, change_fraction of variables, else NaN; and status.
 
     Raises

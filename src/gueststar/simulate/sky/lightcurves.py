@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.simulate.sky_table import Rows
+from gueststar.simulate.sky.sky_table import Rows
 
 __all__ = [
     "VARIABLE_TYPES",

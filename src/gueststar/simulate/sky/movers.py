@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from gueststar.simulate.detector import CHIP_PIXELS
-from gueststar.simulate.orbits import (
+from gueststar.simulate.sky.orbits import (
     Elements,
     absolute_magnitude,
     angles,
@@ -24,8 +24,8 @@ from gueststar.simulate.orbits import (
     to_ecliptic,
     unit_vectors,
 )
-from gueststar.simulate.sky_table import Box, Rows, make_rows
-from gueststar.simulate.stars import draw_magnitudes
+from gueststar.simulate.sky.sky_table import Box, Rows, make_rows
+from gueststar.simulate.sky.stars import draw_magnitudes
 from gueststar.simulate.survey import Survey
 
 __all__ = ["asteroid_counts_per_deg2", "draw_asteroids", "draw_near_earth", "main_belt_elements", "near_earth_elements"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.sky_table import Box, Rows, make_rows
-from gueststar.simulate.stars import draw_magnitudes
+from gueststar.simulate.sky.sky_table import Box, Rows, make_rows
+from gueststar.simulate.sky.stars import draw_magnitudes
 from gueststar.simulate.survey import Survey
 
 __all__ = [

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.simulate.blur import Blur
 from gueststar.simulate.camera import smooth_modes, smooth_values
-from gueststar.simulate.clouds import cloud_waves, transmission
-from gueststar.simulate.painter import PsfField
+from gueststar.simulate.optics.blur import Blur
+from gueststar.simulate.optics.clouds import cloud_waves, transmission
+from gueststar.simulate.optics.painter import PsfField
 from gueststar.simulate.survey import Survey
 
 __all__ = [
@@ -72,7 +72,7 @@ class Conditions:
         Light lost in the thickest patches of clouds, beside `extinction_mag`; 0: none.
     cloud_modes : ndarray, shape (waves, 4), or None
         Patches as a sum of plane waves: wave numbers along x and y (rad/px), amplitude, phase; see
-        `gueststar.simulate.clouds`.
+        `gueststar.simulate.optics.clouds`.
     colour_term : float
         Magnitude in this exposure changes by this per magnitude of colour.
     wcs_failed_px : (float, float)

@@ -6,10 +6,10 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.bright_catalog import CATALOG_LIMIT_MAG, BrightStars, bright_stars_near, wants_catalog
 from gueststar.simulate.camera import world_to_pixel
-from gueststar.simulate.lightcurves import draw_variables
-from gueststar.simulate.sky_table import Box, Rows, make_rows
+from gueststar.simulate.sky.bright_catalog import CATALOG_LIMIT_MAG, BrightStars, bright_stars_near, wants_catalog
+from gueststar.simulate.sky.lightcurves import draw_variables
+from gueststar.simulate.sky.sky_table import Box, Rows, make_rows
 from gueststar.simulate.survey import Survey
 
 __all__ = [

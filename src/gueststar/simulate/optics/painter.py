@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import fftconvolve
 
-from gueststar.simulate.blur import Blur, lagrange_weights
+from gueststar.simulate.optics.blur import Blur, lagrange_weights
 
 __all__ = ["Blur", "PsfField", "add_stamps", "moffat_pixels", "moffat_radius", "paint_points"]
 

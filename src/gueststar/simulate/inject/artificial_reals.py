@@ -9,11 +9,11 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.simulate.brightness import DISTRIBUTIONS, Distribution, draw_brightness
-from gueststar.simulate.light import Light, count_status, shine, status_of
-from gueststar.simulate.places import PLACEMENTS, Placement, choose_places
-from gueststar.simulate.profiles import on_frame, psf_of, psf_profiles, psf_stamps
-from gueststar.simulate.sources import TRUTH_COLUMNS, describe_sources
+from gueststar.simulate.inject.brightness import DISTRIBUTIONS, Distribution, draw_brightness
+from gueststar.simulate.inject.light import Light, count_status, shine, status_of
+from gueststar.simulate.inject.places import PLACEMENTS, Placement, choose_places
+from gueststar.simulate.inject.profiles import on_frame, psf_of, psf_profiles, psf_stamps
+from gueststar.simulate.inject.sources import TRUTH_COLUMNS, describe_sources
 from gueststar.types import Image
 
 __all__ = [

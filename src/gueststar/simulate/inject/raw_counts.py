@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.ingest.frame import Frame
-from gueststar.simulate.light import Patch, electrons_of
+from gueststar.simulate.inject.light import Patch, electrons_of
 from gueststar.types import Image
 
 __all__ = ["add_to_counts", "mosaic_shares", "response_of"]

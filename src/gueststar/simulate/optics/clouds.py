@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from gueststar.simulate.conditions import Conditions
+    from gueststar.simulate.optics.conditions import Conditions
 
 __all__ = ["cloud_waves", "transmission"]
 

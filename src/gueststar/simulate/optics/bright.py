@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from gueststar.simulate.painter import PsfField, add_stamps, moffat_pixels, moffat_radius
+from gueststar.simulate.optics.painter import PsfField, add_stamps, moffat_pixels, moffat_radius
 
 __all__ = ["Halo", "aureole_pixels", "ghost_pixels", "ghost_places", "paint_bright", "spike_pixels"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gueststar.simulate.light import UNUSABLE
+from gueststar.simulate.inject.light import UNUSABLE
 from gueststar.simulate.sky import draw_host_offsets
 from gueststar.types import Image, Psf
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from gueststar.errors import InputError
-from gueststar.simulate.light import Patch, clip_stamp
+from gueststar.simulate.inject.light import Patch, clip_stamp
 from gueststar.spline import coefficients, shift_stamps
 from gueststar.types import Image, Psf
 
