@@ -25,9 +25,15 @@ from astropy.table import Table
 
 from gueststar import __version__
 from gueststar.simulate.camera import make_wcs, world_to_pixel
-from gueststar.simulate.causes import CAUSES, REAL_KINDS, causes_of
+from gueststar.simulate.causes import REAL_KINDS, causes_of
 
 THRESHOLD = 0.5
+SURVEY_2019 = {
+    "candidates": 20000,
+    "chips": 84,
+    "top20_share": 0.26,
+    "top20_causes": {"misaligned": 6, "abnormal PSF": 6, "crowded": 5, "the network's own": 3},
+}
 CROWDED_PER_CHIP = 8000  # stars of S/N > 5 on a chip
 
 
@@ -136,11 +142,6 @@ def report(files: list[dict[str, Any]], totals: dict[str, Counter[str]], statuse
             "share": round(sum(f["artifacts"] for f in busiest) / max(all_artifacts, 1), 3),
             "causes": dict(Counter(f["cause"] for f in busiest)),
         },
-        "survey_2019": {
-            "candidates": 20000, "chips": 84, "top20_share": 0.26,
-            "top20_causes": {"misaligned": 6, "abnormal PSF": 6, "crowded": 5, "the network's own": 3},
-        },
-        "order_of_causes": list(CAUSES),
     }  # fmt: skip
 
 
@@ -149,12 +150,17 @@ def main() -> None:
     parser.add_argument("night", type=Path, help="folder of `gueststar simulate night`")
     parser.add_argument("run", type=Path, help="folder of `gueststar run`")
     parser.add_argument("--limit", type=int, help="only the first so many frames")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--name", default="A night", help="heading of the figures")
+    parser.add_argument("--out", type=Path, help="JSON file to which the figures are added")
     options = parser.parse_args()
-    figures = measure(options.night, options.run, limit=options.limit)
+    figures = {"name": options.name, **measure(options.night, options.run, limit=options.limit)}
     print(json.dumps(figures, indent=2))
     if options.out:
-        options.out.write_text(json.dumps(figures, indent=2) + "\n")
+        known = (
+            json.loads(options.out.read_text()) if options.out.is_file() else {"survey_2019": SURVEY_2019, "nights": []}
+        )
+        known["nights"] = [night for night in known["nights"] if night["name"] != options.name] + [figures]
+        options.out.write_text(json.dumps(known, indent=2) + "\n")
 
 
 if __name__ == "__main__":

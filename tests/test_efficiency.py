@@ -144,15 +144,14 @@ def test_a_share_above_the_plateau_is_never_reached() -> None:
         assert curve.plateau == pytest.approx(0.7, abs=0.03)
 
 
-def test_the_fit_does_not_depend_on_the_resampling() -> None:
-    rng = np.random.default_rng(5)
-    for scale in ("snr", "mag"):
-        for seed in range(3):
-            mag = np.random.default_rng(seed).uniform(14.0, 20.0, 300)
-            values = mag if scale == "mag" else 10 ** (-0.4 * (mag - 20.0))
-            hit = rng.random(300) < 0.88 / (1.0 + np.exp((mag - 18.8) / 0.2))
-            plain = completeness(values, hit, scale=scale, n_bootstrap=0)
-            assert plain.levels[0][1] == pytest.approx(completeness(values, hit, scale=scale).levels[0][1], rel=1e-3)
+@pytest.mark.parametrize(("middle", "width", "plateau"), [(14.5, 0.1, 0.6), (19.5, 0.2, 0.95), (17.0, 0.3, 0.8)])
+def test_the_fit_does_not_depend_on_the_resampling(middle: float, width: float, plateau: float) -> None:
+    rng = np.random.default_rng(1)
+    mag = rng.uniform(14.0, 20.0, 300)
+    hit = rng.random(300) < plateau / (1.0 + np.exp((mag - middle) / width))
+    plain, resampled = (completeness(mag, hit, scale="mag", n_bootstrap=n) for n in (0, 20))
+    assert plain.levels[0][1] == pytest.approx(resampled.levels[0][1], abs=1e-3)
+    assert plain.levels[0][1] == pytest.approx(middle + width * np.log(plateau / 0.5 - 1.0), abs=0.3)
 
 
 def test_intervals_know_that_frames_are_lost_as_a_whole() -> None:

@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 import night_frames
 from gueststar.cli.main import app
 from gueststar.config import load_config
+from gueststar.efficiency.noise import flux_errors
 from gueststar.errors import InputError, SubtractionError
 from gueststar.night import pair, run_night
 from gueststar.night.injection import image_rng, unsearched_reals, with_flagged_places
 from gueststar.report.efficiency_page import write_efficiency
+from gueststar.report.known_sources import noise_of
 from gueststar.simulate.inject import draw_artificial_reals, inject
-from gueststar.types import Image, Mask
+from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Mask
 from test_report import Page
 
 SETTINGS = ["night.inject=15", "night.inject_snr=[4, 40]", "night.pictures=false"]
@@ -107,6 +109,7 @@ def test_simulated_transients_are_matched(made: Path, report) -> None:
     assert found["offset_px"] < 0.3
     # The S/N that its error in the difference gives is the one at which it was detected.
     assert found["snr_difference"] == pytest.approx(found["candidate_snr"], rel=0.15)
+    assert np.isnan(table[table["kind"] == "asteroid"][0]["snr_difference"]), "no data, no significance"
     gate = table[table["image"] == "blank"][0]
     assert gate["gate_stage"] == "load"
     assert "no sky noise" in gate["gate_reason"]
@@ -194,6 +197,20 @@ def test_what_cannot_be_used_is_an_error_that_says_what_to_do(made: Path, tmp_pa
         write_efficiency(out, truth=tmp_path / "night.parquet")
 
 
+def test_noise_of_a_frame_is_told_by_its_candidates() -> None:
+    x, y = np.arange(10.0, 60.0, 4.0), np.full(13, 30.0)
+    variance = np.full((60, 80), 16.0, np.float32)
+    columns = {column.name: np.zeros(len(x), column.dtype) for column in CANDIDATE_COLUMNS}
+    columns |= {"x": x, "y": y, "psf_fwhm": np.full(len(x), 3.0)}
+    columns["flux_err"] = 1.7 * flux_errors(variance, x, y, fwhm_px=3.0)
+    facts = {"seeing_px": 2.6, "reference_seeing_px": 3.3, "score_scatter": 1.2}
+    every = Candidates.from_columns(columns)
+    fwhm, scatter = noise_of(every, variance, facts)
+    assert (fwhm, scatter) == (3.0, pytest.approx(1.7, rel=1e-5))
+    assert noise_of(Candidates(every.table[:4]), variance, facts) == (3.0, 1.2)
+    assert noise_of(Candidates.empty(), variance, facts) == (3.3, 1.2)
+
+
 def without_injections(out: Path, target: Path) -> Path:
     shutil.copytree(out, target)
     record = json.loads((target / "run.json").read_text())
@@ -252,6 +269,20 @@ def test_a_second_processing_that_fails_loses_all_at_the_gate(
     assert set(rows["lost_at"].to_pylist()) == {"gate"}
     assert outcome.counts["injected"] == rows.num_rows >= 15
     assert outcome.counts["found"] == 0
+
+
+def test_sources_that_cannot_be_drawn_spoil_nothing(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*arguments, **options):
+        raise InputError("no place at all")
+
+    monkeypatch.setattr("gueststar.simulate.inject.draw_artificial_reals", draw)
+    frames = [made / "night" / f"light{i}.fits" for i in (3, 0)]
+    outcome = pair.run_pair(*frames, tmp_path / "pair", load_config(None, SETTINGS))
+    assert (outcome.status, outcome.facts["inject_error"]) == ("ok", "no place at all")
+    rows = pq.read_table(tmp_path / "pair" / "injected.parquet")
+    assert rows["lost_at"].to_pylist() == ["gate"] * 15
 
 
 def flagged_image(columns: int) -> Image:

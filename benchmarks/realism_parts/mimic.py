@@ -94,7 +94,8 @@ def _first_guess(camera: Camera, measured: dict[str, Any]) -> dict[str, Any]:
         # What stays on the pixels comes from the dark current here: no flat of these frames is that noisy.
         "dark_pattern_e": more * measured["fixed_pattern"] * measured["sky_noise_e"] ** 2,
         "flat_error": 0.003,
-        "column_pairs_e": 0.0,
+        "column_pairs_e": more * measured["column_pairs_e"],
+        "hot_left": 0.1,
         "spikes": camera.spikes,
         "ghosts": 0.0,
         "aureole": camera.aureole,
@@ -142,6 +143,8 @@ def _corrected(values: dict[str, Any], measured: dict[str, Any], got: list[dict[
     seen = {key: float(np.mean([g[key] for g in got])) for key in ("hot", "once", "tracks", "pattern")}
     total = measured["hot_per_mpx"] + measured["sharp_once_per_mpx"]
     new["hot_pixels"] = values["hot_pixels"] * _factor(total, seen["hot"] + seen["once"])
+    stays = measured["hot_per_mpx"] / max(measured["sharp_once_per_mpx"], 1.0), seen["hot"] / max(seen["once"], 1.0)
+    new["hot_left"] = float(np.clip(values["hot_left"] * _factor(*stays), 0.01, 1.0))
     new["cosmic_rays_per_chip"] = values["cosmic_rays_per_chip"] * _factor(measured["tracks_per_mpx"], seen["tracks"])
     more = values["gain_e_adu"] / measured["gain_e_adu"]
     change = measured["pattern_e"] ** 2 - seen["pattern"] ** 2

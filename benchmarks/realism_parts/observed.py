@@ -18,6 +18,7 @@ from realism_parts.frames import Shot
 
 __all__ = [
     "COUNTED_SNR",
+    "column_pairs_e",
     "frame_psf",
     "measure_camera",
     "pattern_excess_e",
@@ -110,6 +111,24 @@ def pattern_excess_e(shot: Shot) -> float:
     return float(np.sqrt(max(total, 0.0)))
 
 
+def column_pairs_e(shot: Shot) -> float:
+    """Offset between even and odd columns, anew in each row: its scatter beyond that of white noise, e-."""
+    data, sky = shot.image.numpy("data").astype(np.float64), sky_noise_e(shot)
+    dark = (np.abs(data) < 3.0 * sky) & (shot.image.numpy("mask") == 0) & (_nearby_light(shot) < 2.0 * sky)
+    sides = []
+    for first in (0, 1):
+        use, pixels = dark[:, first::2], data[:, first::2]
+        count = np.maximum(use.sum(axis=1), 1)
+        sides.append((np.where(use, pixels, 0.0).sum(axis=1) / count, count))
+    (even, n), (odd, m) = sides
+    good = (n > 50) & (m > 50)
+    if good.sum() < 50:
+        return 0.0
+    offset = (even - odd)[good]
+    spread = 1.4826 * np.median(np.abs(offset - np.median(offset)))
+    return float(np.sqrt(max(spread**2 - (sky**2 * (1.0 / n + 1.0 / m))[good].mean(), 0.0)))
+
+
 def measure_camera(shots: Sequence[Shot], pairs: Sequence[tuple[Shot, Shot]]) -> dict[str, Any]:
     """All that the mimicry takes from the real frames, as plain numbers."""
     maps = np.array([psf_map(shot) for shot in shots])
@@ -142,6 +161,7 @@ def measure_camera(shots: Sequence[Shot], pairs: Sequence[tuple[Shot, Shot]]) ->
         "sharp_once_per_mpx": float(np.mean([s["once"] for s in sharp])),
         "tracks_per_mpx": float(np.mean([s["tracks"] for s in sharp])),
         "pattern_e": float(np.median([pattern_excess_e(shot) for shot in shots])),
+        "column_pairs_e": float(np.median([column_pairs_e(shot) for shot in shots])),
         "fixed_pattern": fixed_pattern(pairs),
         "gradient": float(np.median([_gradient(shot) for shot in shots])),
         "stars_per_frame": star_counts(shots),

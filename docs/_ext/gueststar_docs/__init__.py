@@ -15,6 +15,7 @@ from gueststar_docs.configuration import configuration_page, describe_options, p
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.references import keep_bars, resolve
+from gueststar_docs.simulated import simulated_night_page, simulator_page
 from gueststar_docs.tables import column_page, error_page, mask_page
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def generated_pages() -> dict[str, str]:
         "model_card.rst": model_card_page(),
         "real_frames.rst": real_frames_page(),
         "chain.rst": chain_page(),
+        "simulator.rst": simulator_page(),
+        "simulated_night.rst": simulated_night_page(),
     }
 
 

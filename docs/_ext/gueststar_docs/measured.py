@@ -8,7 +8,7 @@ from typing import Any
 
 from gueststar_docs.rst import escape, heading, list_table
 
-__all__ = ["chain_page", "real_frames_page"]
+__all__ = ["chain_page", "read_measured", "real_frames_page"]
 
 _MEASURED = Path(__file__).resolve().parents[2] / "measured"
 _HIGHEST_SNR = 50.0
@@ -20,14 +20,15 @@ _NAMES = {
 }
 
 
-def _read(name: str) -> dict[str, Any] | None:
+def read_measured(name: str) -> dict[str, Any] | None:
+    """Return the figures of a benchmark, or None before it was run."""
     path = _MEASURED / name
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def real_frames_page() -> str:
     """Return the figures of ``benchmarks/real_frames.py``."""
-    report = _read("real_frames.json")
+    report = read_measured("real_frames.json")
     title = heading("Figures on real frames")
     if report is None:
         return title + "\nNot measured yet: run ``python benchmarks/real_frames.py``.\n"
@@ -99,7 +100,7 @@ def _share(value: float, interval: list[float]) -> str:
 
 def chain_page() -> str:
     """Return the figures of ``benchmarks/chain.py``."""
-    report = _read("chain.json")
+    report = read_measured("chain.json")
     title = heading("Speed of the chain")
     if report is None:
         return title + "\nNot measured yet: run ``python benchmarks/chain.py``.\n"

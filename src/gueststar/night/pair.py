@@ -5,30 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from astropy.table import Table
-
 from gueststar import __version__
 from gueststar.config import Config, config_hash
-from gueststar.errors import GueststarError, InputError, MissingPartError
+from gueststar.errors import InputError, MissingPartError
 from gueststar.ingest.calibrate import calibrate
 from gueststar.ingest.fits import frame_image, read_frame
-from gueststar.ingest.prepare import measure_image
+from gueststar.night.artificial_reals import find_artificial_reals
 from gueststar.night.calibration import masters_from_files
 from gueststar.night.catalogs import read_catalog
 from gueststar.night.folders import staged_folder, write_bytes
 from gueststar.night.frames import digest, plain_name
 from gueststar.night.guard import StageClock
-from gueststar.night.injection import (
-    image_rng,
-    lost_artificial_reals,
-    match_artificial_reals,
-    with_flagged_places,
-)
 from gueststar.night.products import (
     PRODUCT_NAMES,
     difference_bytes,
@@ -48,13 +38,9 @@ from gueststar.night.records import (
 )
 from gueststar.pipeline import PairResult, process_pair
 from gueststar.plots import pair_figure
-from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Outcome, Stamps
+from gueststar.types import Image, Outcome
 
 __all__ = ["Observe", "check_device", "process_images", "run_pair"]
-
-
-#: Stamps of lost artificial reals that are kept for each image.
-_MOST_EXAMPLES = 6
 
 
 class Observe(Protocol):
@@ -158,7 +144,11 @@ def process_images(
     counts = counts_of(result.candidates, threshold)
     products = write_products(folder, result, config, names, threshold=threshold, watch=watch)
     if config.night.inject:
-        injected = find_artificial_reals(result, reference, config, names.image, threshold=threshold, watch=watch)
+        with watch("inject"):
+            injected = find_artificial_reals(
+                result, config, names.image, threshold=threshold,
+                process=lambda image: _process(image, reference, config, _unwatched),
+            )  # fmt: skip
         with watch("write"):
             write_table(folder / "injected.parquet", injected.table, provenance=provenance(result, names))
             if len(injected.stamps.cube):
@@ -226,91 +216,6 @@ def write_products(
             write_bytes(folder / "pair.png", buffer.getbuffer())
         products["picture"] = "pair.png"
     return {name: names.folder + file for name, file in products.items()}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ArtificialReals:
-    """Artificial reals of one image.
-
-    Parameters
-    ----------
-    table : Table
-        See `match_artificial_reals`; and stamp, the row of those in `stamps`, -1 for the others.
-    stamps : Stamps
-        Of the most significant ones that were lost.
-    not_placed : int
-        Wanted, but there was no room on the image.
-    error : str
-        Why the image with the sources in it could not be processed; else empty.
-    """
-
-    table: Table
-    stamps: Stamps
-    not_placed: int = 0
-    error: str = ""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Numbers for the outcome; 'injected' are all rows, those on flagged pixels among them."""
-        numbers = {
-            "injected": len(self.table), "found": int(self.table["found"].sum()),
-            "found_real": int(self.table["real"].sum()),
-            "injected_flagged": int((self.table["status"] == "masked").sum()),
-        }  # fmt: skip
-        return numbers | ({"not_placed": self.not_placed} if self.not_placed else {})
-
-
-def find_artificial_reals(
-    result: PairResult, reference: Image, config: Config, name: str, *, threshold: float, watch: Observe
-) -> ArtificialReals:
-    """Put artificial reals into the science image, process it again, and say which were found.
-
-    The star list stays the one measured before: so many injected sources at once would spoil it in a way that the few
-    real transients of an image do not. PSF and cosmic rays are measured again, for a source that is taken for a cosmic
-    ray is lost.
-    """
-    from gueststar.simulate.inject import draw_artificial_reals, inject
-
-    night = config.night
-    rng = image_rng(night.seed, name)
-    with watch("inject"):
-        placed = draw_artificial_reals(
-            result.science, night.inject, rng=rng, snr=night.inject_snr, placement=night.inject_placement
-        )
-        missing = night.inject - len(placed)
-        sources = with_flagged_places(result.science, placed, snr=night.inject_snr, rng=rng)
-        injected = inject(result.science, sources, rng=rng)
-        try:
-            science = measure_image(replace(injected.image, psf=None), options=config.ingest)
-            again = _process(science, reference, config, _unwatched)
-        except GueststarError as error:
-            lost = lost_artificial_reals(injected.sources)
-            lost["stamp"] = np.full(len(lost), -1)
-            return ArtificialReals(lost, _no_stamps(config), missing, error.message)
-        table = match_artificial_reals(
-            injected.sources, again.candidates, again.difference, result.candidates,
-            radius_px=night.match_radius_px, threshold=threshold, edge_px=config.detect.edge_px,
-        )  # fmt: skip
-        return ArtificialReals(*_with_examples(table, again, config), missing)
-
-
-def _with_examples(table: Table, again: PairResult, config: Config) -> tuple[Table, Stamps]:
-    """Stamps of the most significant sources that were lost, and the table with their rows."""
-    lost = np.flatnonzero((table["lost_at"] != "") & (table["status"] == "injected") & ~table["occupied"])
-    rows = lost[np.argsort(-table["snr_difference"][lost], kind="stable")][:_MOST_EXAMPLES]
-    shown = table.copy()
-    shown["stamp"] = np.full(len(table), -1)
-    shown["stamp"][rows] = np.arange(len(rows))
-    if len(rows) == 0:
-        return shown, _no_stamps(config)
-    columns = {column.name: np.zeros(len(rows), column.dtype) for column in CANDIDATE_COLUMNS}
-    columns |= {"x": np.asarray(table["x"][rows]), "y": np.asarray(table["y"][rows])}
-    return shown, config.stamps(Candidates.from_columns(columns), again.science, again.reference, again.difference)
-
-
-def _no_stamps(config: Config) -> Stamps:
-    size = config.stamps.size
-    return Stamps(np.empty((0, 3, size, size), np.float32), np.empty((0, 3), np.float32), np.empty(0, "U1"))
 
 
 def _unwatched(_stage: str, /) -> AbstractContextManager[None]:

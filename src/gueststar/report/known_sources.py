@@ -21,16 +21,12 @@ from gueststar.errors import InputError
 from gueststar.night.injection import image_rng, unsearched_reals
 from gueststar.night.products import read_candidates, read_outcome
 from gueststar.report.collect import read_run
-from gueststar.types import Candidates, Outcome
+from gueststar.report.truth_table import read_truth_table, table_of
+from gueststar.types import Candidates, Mask, Outcome
 
-__all__ = ["KnownSources", "read_known_sources", "read_truth_table"]
+__all__ = ["KnownSources", "noise_of", "read_known_sources"]
 
-_TRUTH_COLUMNS = (
-    "image", "source_id", "kind", "x", "y", "mag", "flux_e", "change_e", "snr", "host_offset_r25", "host_offset_px",
-    "host_mag", "surface_e_px", "surface_mag_arcsec2", "length_px", "angle_deg",
-)  # fmt: skip
 _FEWEST_CANDIDATES = 10
-_NEEDED = ("image", "kind", "x", "y", "mag", "flux_e", "change_e", "snr")
 
 
 @dataclass(slots=True, eq=False)
@@ -150,45 +146,6 @@ def read_known_sources(
     return known
 
 
-def read_truth_table(path: Path, kinds: Sequence[str]) -> Table:
-    """Rows of some kinds of the truth of a simulated night.
-
-    Raises
-    ------
-    InputError
-        When it is missing, is not a Parquet file, or lacks a column.
-    """
-    path = path / "truth.parquet" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; --truth wants truth.parquet of a night made by `gueststar simulate night`",
-            path=str(path),
-        )
-    try:
-        names = pq.read_schema(path).names
-        missing = [name for name in _NEEDED if name not in names]
-        if missing:
-            raise InputError(
-                f"{path} lacks the columns {', '.join(missing)}; --truth wants truth.parquet of a simulated night",
-                path=str(path),
-            )
-        columns = [name for name in _TRUTH_COLUMNS if name in names]
-        stored = pq.read_table(path, columns=columns, filters=[("kind", "in", list(kinds))])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {error}", path=str(path)) from error
-    return _as_table(stored)
-
-
-def _as_table(stored: pa.Table) -> Table:
-    columns = {}
-    for entry in stored.schema:
-        text = pa.types.is_string(entry.type) or pa.types.is_large_string(entry.type)
-        columns[entry.name] = (
-            np.array(stored[entry.name].to_pylist(), dtype=str) if text else stored[entry.name].to_numpy()
-        )
-    return Table(columns)
-
-
 def _frames(known: KnownSources) -> list[_Frame]:
     """Frames of the run that were, or should have been, searched."""
     frames = []
@@ -223,7 +180,7 @@ def _artificial(frame: _Frame, settings: Mapping[str, Any], wanted: int) -> Tabl
         stored = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as trouble:
         raise InputError(f"{path} cannot be read: {trouble}", path=str(path)) from trouble
-    table = sources_of_artificial(_as_table(stored), **frame.place)
+    table = sources_of_artificial(table_of(stored), **frame.place)
     return _at_gate(table, gate) if error else table
 
 
@@ -242,9 +199,10 @@ def _simulated(frame: _Frame, rows: Table, *, kinds: Sequence[str], radius_px: f
         edge_px=edge_px,
     )  # fmt: skip
     if variance is not None:
-        fwhm, scatter = _noise_of(candidates, variance, facts)
+        fwhm, scatter = noise_of(candidates, variance, facts)
         errors = flux_errors(variance, judged["x"], judged["y"], fwhm_px=fwhm, scatter=scatter)
-        judged["snr_difference"] = np.abs(judged["change_e"]) / errors
+        empty = (np.asarray(judged["mask_flags"]) & int(Mask.NO_DATA)) != 0
+        judged["snr_difference"] = np.abs(judged["change_e"]) / np.where(empty, np.nan, errors)
     return source_table(len(judged), judged)
 
 
@@ -259,7 +217,7 @@ def _planes(path: Path) -> tuple[NDArray[np.integer] | None, NDArray[np.floating
         raise InputError(f"{path}: not a readable difference: {error}", path=str(path)) from error
 
 
-def _noise_of(candidates: Candidates, variance: NDArray[np.floating], facts: Mapping[str, Any]) -> tuple[float, float]:
+def noise_of(candidates: Candidates, variance: NDArray[np.floating], facts: Mapping[str, Any]) -> tuple[float, float]:
     """FWHM in a difference, and how much larger the error of a flux is than its variance says.
 
     The errors of the frame's own candidates tell it best, for they know the true PSF; without enough of them it is the

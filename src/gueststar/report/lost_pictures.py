@@ -56,14 +56,19 @@ def lost_pictures(out: Path, sources: Table, *, most: int) -> dict[str, list[Los
 
 
 def _spread(rows: NDArray[np.intp], sources: Table) -> NDArray[np.intp]:
-    """The same rows, so that different causes come first: the best of each flag and origin, then the second of each."""
+    """The same rows in turns: the best of each origin and flag, then the second; those without a picture last."""
     seen: Counter[tuple[str, int]] = Counter()
     turn = []
     for row in rows:
         key = str(sources["origin"][row]), int(sources["mask_flags"][row])
-        turn.append(seen[key])
+        turn.append(seen[key] + (len(rows) if _is_blank(sources[int(row)]) else 0))
         seen[key] += 1
     return rows[np.argsort(turn, kind="stable")]
+
+
+def _is_blank(row: Row) -> bool:
+    """Whether it was put in, so that the stored difference does not have it, and no stamp was kept."""
+    return bool(row["origin"] == "artificial" and row["stamp"] < 0 and row["status"] == "injected")
 
 
 def _picture(out: Path, row: Row) -> tuple[str, str]:
@@ -72,8 +77,7 @@ def _picture(out: Path, row: Row) -> tuple[str, str]:
     if row["origin"] == "artificial":
         if row["stamp"] >= 0:
             triplet = _stamp(folder / "injected_stamps.npy", int(row["stamp"]))
-        elif row["status"] == "injected":
-            # The difference that was stored does not have the source in it.
+        elif _is_blank(row):
             return "", ""
     elif row["candidate_id"]:
         triplet = _stamp(folder / "stamps.npy", _candidate_row(folder, str(row["candidate_id"])))

@@ -1,0 +1,120 @@
+"""Artificial reals of one image: put in, looked for by the whole chain, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy.table import Table
+
+from gueststar.config import Config
+from gueststar.errors import GueststarError
+from gueststar.ingest.prepare import measure_image
+from gueststar.night.injection import (
+    image_rng,
+    lost_artificial_reals,
+    match_artificial_reals,
+    unsearched_reals,
+    with_flagged_places,
+)
+from gueststar.pipeline import PairResult
+from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Stamps
+
+__all__ = ["ArtificialReals", "find_artificial_reals"]
+
+#: Stamps of lost artificial reals that are kept for each image.
+_MOST_EXAMPLES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArtificialReals:
+    """Artificial reals of one image.
+
+    Parameters
+    ----------
+    table : Table
+        See `match_artificial_reals`; and stamp, the row of those in `stamps`, -1 for the others.
+    stamps : Stamps
+        Of the most significant ones that were lost.
+    not_placed : int
+        Wanted, but there was no room on the image.
+    error : str
+        Why the image with the sources in it could not be processed; else empty.
+    """
+
+    table: Table
+    stamps: Stamps
+    not_placed: int = 0
+    error: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers for the outcome; 'injected' are all rows, those on flagged pixels among them."""
+        numbers = {
+            "injected": len(self.table), "found": int(self.table["found"].sum()),
+            "found_real": int(self.table["real"].sum()),
+            "injected_flagged": int((self.table["status"] == "masked").sum()),
+        }  # fmt: skip
+        return numbers | ({"not_placed": self.not_placed} if self.not_placed else {})
+
+
+def find_artificial_reals(
+    result: PairResult, config: Config, name: str, *, threshold: float, process: Callable[[Image], PairResult]
+) -> ArtificialReals:
+    """Put artificial reals into the science image, process it again, and say which were found.
+
+    The star list stays the one measured before: so many injected sources at once would spoil it in a way that the few
+    real transients of an image do not. PSF and cosmic rays are measured again, for a source that is taken for a cosmic
+    ray is lost.
+    """
+    from gueststar.simulate.inject import draw_artificial_reals, inject
+
+    night = config.night
+    rng = image_rng(night.seed, name)
+    try:
+        placed = draw_artificial_reals(
+            result.science, night.inject, rng=rng, snr=night.inject_snr, placement=night.inject_placement
+        )
+        sources = with_flagged_places(result.science, placed, snr=night.inject_snr, rng=rng)
+        injected = inject(result.science, sources, rng=rng)
+    except GueststarError as error:
+        drawn = unsearched_reals(night.inject, snr=night.inject_snr, rng=rng)
+        drawn["status"] = np.full(len(drawn), "", "U8")
+        return _all_lost(drawn, config, error.message)
+    missing = night.inject - len(placed)
+    try:
+        science = measure_image(replace(injected.image, psf=None), options=config.ingest)
+        again = process(science)
+    except GueststarError as error:
+        return _all_lost(lost_artificial_reals(injected.sources), config, error.message, missing)
+    table = match_artificial_reals(
+        injected.sources, again.candidates, again.difference, result.candidates,
+        radius_px=night.match_radius_px, threshold=threshold, edge_px=config.detect.edge_px,
+    )  # fmt: skip
+    return ArtificialReals(*_with_examples(table, again, config), missing)
+
+
+def _all_lost(table: Table, config: Config, error: str, not_placed: int = 0) -> ArtificialReals:
+    lost = table.copy()
+    lost["stamp"] = np.full(len(lost), -1)
+    return ArtificialReals(lost, _no_stamps(config), not_placed, error)
+
+
+def _with_examples(table: Table, again: PairResult, config: Config) -> tuple[Table, Stamps]:
+    """Stamps of the most significant sources that were lost, and the table with their rows."""
+    lost = np.flatnonzero((table["lost_at"] != "") & (table["status"] == "injected") & ~table["occupied"])
+    rows = lost[np.argsort(-table["snr_difference"][lost], kind="stable")][:_MOST_EXAMPLES]
+    shown = table.copy()
+    shown["stamp"] = np.full(len(table), -1)
+    shown["stamp"][rows] = np.arange(len(rows))
+    if len(rows) == 0:
+        return shown, _no_stamps(config)
+    columns = {column.name: np.zeros(len(rows), column.dtype) for column in CANDIDATE_COLUMNS}
+    columns |= {"x": np.asarray(table["x"][rows]), "y": np.asarray(table["y"][rows])}
+    return shown, config.stamps(Candidates.from_columns(columns), again.science, again.reference, again.difference)
+
+
+def _no_stamps(config: Config) -> Stamps:
+    size = config.stamps.size
+    return Stamps(np.empty((0, 3, size, size), np.float32), np.empty((0, 3), np.float32), np.empty(0, "U1"))
