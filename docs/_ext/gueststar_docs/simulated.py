@@ -48,7 +48,8 @@ def _against_galsim(error: dict[str, Any] | None) -> str:
         return ""
     return (
         f"\nLargest difference of a single star from GalSim, over {error['draws']} draws of FWHM (2.1 to 6.7 px),\n"
-        f"Moffat exponent and ellipticity: {error['peak_percent']} % of the peak, {error['flux_percent']} % of the flux.\n"
+        f"Moffat exponent and ellipticity: {error['peak_percent']} % of the peak, {error['flux_percent']} % of the\n"
+        "flux.\n"
     )
 
 
