@@ -47,12 +47,14 @@ demo: $(VENV)/.user ## simulate a small night, process it and a real pair, say w
 	rm -rf $(DEMO)
 	gueststar simulate night $(DEMO)/night --chips 2 --visits 6 --seed 1 --workers $(WORKERS)
 	gueststar run $(DEMO)/night --instrument tomoe --out $(DEMO)/night_products --inject 100 --workers $(WORKERS)
+	gueststar efficiency $(DEMO)/night_products --truth $(DEMO)/night/truth.parquet
 	gueststar run $(TOROS) --instrument $(TOROS)/instrument.toml --out $(DEMO)/toros_products --workers 1
 	gueststar pair $(TOROS)/aligned_eso085-030-005.fits.fz $(TOROS)/aligned_eso085-030-004.fits.fz \
 	    --instrument $(TOROS)/instrument.toml --out $(DEMO)/toros_pair
 	@echo
 	@echo "Reports, to open in a browser:"
 	@echo "  $(CURDIR)/$(DEMO)/night_products/report.html   a simulated night"
+	@echo "  $(CURDIR)/$(DEMO)/night_products/efficiency/efficiency.html   what of it was found"
 	@echo "  $(CURDIR)/$(DEMO)/toros_products/report.html   a real pair"
 	@echo "  $(CURDIR)/$(DEMO)/toros_pair/pair.png           the same, as one picture"
 
@@ -85,8 +87,9 @@ train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
 	gueststar train --out build/model --device $(DEVICE) --workers $(WORKERS) $(TRAIN)
 	@echo "To ship it, read build/model/card.json, and copy model.onnx and card.json to src/gueststar/realbogus/shipped"
 
-bench: $(VENV)/.dev ## time each stage on a full chip, beside the peers that are installed
+bench: $(VENV)/.dev ## time each stage on a full chip and the simulator, beside the peers that are installed
 	python benchmarks/chain.py
+	python benchmarks/simulator.py
 
 clean: ## remove what the other targets made, but not the environment
 	rm -rf $(DEMO) dist build docs/_build docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
