@@ -221,6 +221,14 @@ def without_injections(out: Path, target: Path) -> Path:
     return target
 
 
+def test_a_run_that_goes_on_is_waited_for(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "out", tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record | {"images": {}}))
+    with pytest.raises(InputError, match="the run has not finished"):
+        write_efficiency(tmp_path / "out")
+
+
 def test_runs_without_known_sources(made: Path, tmp_path: Path) -> None:
     plain = without_injections(made / "out", tmp_path / "plain")
     with pytest.raises(InputError, match=r"holds no artificial reals.*--inject 200.*--truth NIGHT"):

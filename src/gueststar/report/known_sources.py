@@ -104,6 +104,11 @@ def read_known_sources(
         used or is of another night.
     """
     run = read_run(out)
+    if not run["images"] and any((out / "images").glob("*/outcome.json")):
+        raise InputError(
+            f"{out}: the run has not finished; wait, or give the command `gueststar run` again: it goes on",
+            path=str(out),
+        )
     settings = run.get("config", {}).get("night", {})
     wanted = int(settings.get("inject", 0))
     if truth is None and wanted == 0:
