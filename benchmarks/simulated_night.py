@@ -68,15 +68,18 @@ def frame_of(conditions: Table, row: int) -> list[int]:
     return np.flatnonzero(same & (conditions["mjd"] < conditions["mjd"].max() - 1.0)).tolist()
 
 
-def file_cause(failure: str, stars: int) -> str:
-    """Why a file is full of artifacts, by its simulated conditions."""
-    names = failure.split(",") if failure else []
-    if "misregistered" in names:
-        return "misaligned"
-    if {"trailed", "defocused", "bad_seeing"} & set(names):
+def file_cause(failure: str, stars: int, *, trails: float) -> str:
+    """Why a file is full of artifacts: its simulated conditions, or trails that hold most (share) of its artifacts."""
+    names = set(failure.split(","))
+    if {"trailed", "defocused", "bad_seeing"} & names:
         return "abnormal PSF"
     if "clouds" in names:
         return "clouds"
+    # A wrong WCS comes last: the chain registers by the stars, and repairs most of it.
+    if "misregistered" in names:
+        return "misaligned"
+    if trails > 0.5:
+        return "satellite trail"
     return "crowded" if stars > CROWDED_PER_CHIP else "other"
 
 
@@ -109,12 +112,13 @@ def measure(night: Path, run: Path, *, limit: int | None) -> dict[str, Any]:
         totals["all"].update(causes.tolist())
         totals["scored real"].update(causes[real].tolist())
         artifact = ~np.isin(causes, REAL_KINDS)
+        trails = float((causes[artifact] == "satellite").mean()) if artifact.any() else 0.0
         stars = int(((science["kind"] == "star") & (science["snr"] > 5)).sum())
         failures = {str(conditions["failure"][i]) for i in [row, *others]}
         files.append({
             "image": folder.name, "candidates": len(causes), "artifacts": int(artifact.sum()), "stars": stars,
             "false_positives": int((artifact & real).sum()),
-            "cause": file_cause(",".join(sorted(failures - {""})), stars),
+            "cause": file_cause(",".join(sorted(failures - {""})), stars, trails=trails),
         })  # fmt: skip
         print(f"\r{number + 1}/{len(folders)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
