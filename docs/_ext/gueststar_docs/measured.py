@@ -34,7 +34,8 @@ def real_frames_page() -> str:
         return title + "\nNot measured yet: run ``python benchmarks/real_frames.py``.\n"
     intro = (
         f"Version {report['version']}, seed {report['seed']}, {report['inject']} artificial reals per frame, of\n"
-        "S/N 5 to 50 in the science frame, log-uniform, put in before subtraction. Intervals are 95 %.\n"
+        "S/N 5 to 50 in the science frame, log-uniform, put in before subtraction. Sources that fall on flagged pixels\n"
+        "count as not found. Intervals are 95 %.\n"
     )
     parts = [title, intro, heading("Candidates left per frame, and empty sky", "-"), _frames(report["cameras"])]
     parts += [heading("Artificial reals found", "-"), _depths(report["cameras"])]
@@ -78,7 +79,8 @@ def _depths(cameras: dict[str, Any]) -> str:
 def _depth(item: dict[str, Any]) -> str:
     low, high = item["interval_95"]
     # The fitted curve goes on beyond the S/N that were put in; what it says there was not measured.
-    return f"{item['snr']:.1f} ({low:.1f} to {high:.1f})" if item["snr"] <= _HIGHEST_SNR else "not up to 50"
+    most = f"{high:.1f}" if high <= _HIGHEST_SNR else "beyond 50"
+    return f"{item['snr']:.1f} ({low:.1f} to {most})" if item["snr"] <= _HIGHEST_SNR else "not up to 50"
 
 
 def _bins(bins: list[dict[str, Any]]) -> str:
