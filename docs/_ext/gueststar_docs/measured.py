@@ -34,8 +34,8 @@ def real_frames_page() -> str:
         return title + "\nNot measured yet: run ``python benchmarks/real_frames.py``.\n"
     intro = (
         f"Version {report['version']}, seed {report['seed']}, {report['inject']} artificial reals per frame, of\n"
-        "S/N 5 to 50 in the science frame, log-uniform, put in before subtraction. Sources that fall on flagged pixels\n"
-        "count as not found. Intervals are 95 %.\n"
+        "S/N 5 to 50 in the science frame, log-uniform, put in before subtraction. Sources that fall on flagged\n"
+        "pixels count as not found. Intervals are 95 %.\n"
     )
     parts = [title, intro, heading("Candidates left per frame, and empty sky", "-"), _frames(report["cameras"])]
     parts += [heading("Artificial reals found", "-"), _depths(report["cameras"])]
