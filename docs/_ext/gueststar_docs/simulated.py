@@ -14,10 +14,11 @@ What the default chain finds on simulated nights of Tomo-e Gozen, by the cause t
 survey of 2019 found on its own nights, by hand, with another subtraction and other thresholds.
 
 The shipped network was trained on skies without satellites and on frames that were neither trailed nor out of focus
-nor clouded in patches, and nothing rejects such frames yet. Where they are, they hold nearly all false positives;
-such files led the list of 2019 too, and that is why the simulator has them. Frames with a grossly wrong WCS are not among the worst: they are
-registered by their stars. "Star" is a star that neither changes nor saturates: an imperfect subtraction. "Noise" is
-where nothing is; about 0.9 peaks above 5 sigma of each sign are expected on a chip of this size at this seeing.
+nor clouded in patches, and nothing rejects such frames yet. Where they are, they hold nearly all false positives; such
+files led the list of 2019 too, and that is why the simulator has them. Frames with a grossly wrong WCS are not among
+the worst: they are registered by their stars. "Star" is a star that neither changes nor saturates: an imperfect
+subtraction. "Noise" is where nothing is; about 0.9 peaks above 5 sigma of each sign are expected on a chip of this size
+at this seeing.
 """
 
 
