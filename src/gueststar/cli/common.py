@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -24,13 +25,16 @@ T = TypeVar("T", bound=Options)
 __all__ = [
     "Catalog",
     "ConfigFile",
+    "Darks",
     "Device",
     "Engine",
+    "Flats",
     "Gain",
     "Instrument",
     "Overrides",
     "Overwrite",
     "Quiet",
+    "counting_bar",
     "errors",
     "number",
     "output",
@@ -58,6 +62,8 @@ Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Wh
 Gain = Annotated[
     float | None, typer.Option("--gain", metavar="E_PER_ADU", help="Gain; overrides header and instrument profile.")
 ]
+Darks = Annotated[list[Path] | None, typer.Option("--dark", metavar="FILE", help="Dark frame; give it again for more.")]
+Flats = Annotated[list[Path] | None, typer.Option("--flat", metavar="FILE", help="Flat frame; give it again for more.")]
 Catalog = Annotated[
     Path | None,
     typer.Option("--catalog", metavar="FILE", help="Stars with ra, dec, mag (AB) for the zero point; needs a WCS."),
@@ -103,6 +109,27 @@ def resolve(file: Path | None, overrides: Sequence[str] | None, **options: Any) 
     # JSON text of a string, number or list is TOML too.
     given = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return load_config(file, [*given, *(overrides or ())])
+
+
+@contextmanager
+def counting_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the console of errors; gives a function of (done, total), or None when nothing is to be shown."""
+    if quiet:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=errors(), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def number(value: float, digits: int) -> str:

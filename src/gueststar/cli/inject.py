@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gueststar.cli.common import Catalog, ConfigFile, Gain, Instrument, Overrides, Quiet, errors, output, resolve
+from gueststar.cli.common import (
+    Catalog,
+    ConfigFile,
+    Darks,
+    Flats,
+    Gain,
+    Instrument,
+    Overrides,
+    Quiet,
+    counting_bar,
+    errors,
+    output,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from gueststar.night.inject_files import InjectedFile
@@ -72,12 +83,8 @@ def inject(
     instrument: Instrument = None,
     config: ConfigFile = None,
     set_: Overrides = None,
-    dark: Annotated[
-        list[Path] | None, typer.Option("--dark", metavar="FILE", help="Dark frame; give it again for more.")
-    ] = None,
-    flat: Annotated[
-        list[Path] | None, typer.Option("--flat", metavar="FILE", help="Flat frame; give it again for more.")
-    ] = None,
+    dark: Darks = None,
+    flat: Flats = None,
     catalog: Catalog = None,
     zeropoint: Annotated[
         float | None,
@@ -111,7 +118,7 @@ def inject(
     options = Injection.parse(
         {**given, "injector": injector, "separation_px": separation, "seed": seed}, source="inject"
     )
-    with _bar(quiet=quiet) as progress:
+    with counting_bar("files", quiet=quiet) as progress:
         done = inject_files(
             images, out, settings, options, table=table, darks=dark or (), flats=flat or (), catalog=catalog,
             zeropoint_mag=zeropoint, progress=progress,
@@ -164,15 +171,3 @@ def _print_result(done: list[InjectedFile], out: Path) -> None:
 
 def _some(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=errors(), transient=True) as bar:
-        task: Any = bar.add_task("files", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

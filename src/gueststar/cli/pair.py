@@ -12,8 +12,10 @@ import typer
 from gueststar.cli.common import (
     Catalog,
     ConfigFile,
+    Darks,
     Device,
     Engine,
+    Flats,
     Gain,
     Instrument,
     Overrides,
@@ -55,12 +57,8 @@ def pair(
     instrument: Instrument = None,
     config: ConfigFile = None,
     set_: Overrides = None,
-    dark: Annotated[
-        list[Path] | None, typer.Option("--dark", metavar="FILE", help="Dark frame; give it again for more.")
-    ] = None,
-    flat: Annotated[
-        list[Path] | None, typer.Option("--flat", metavar="FILE", help="Flat frame; give it again for more.")
-    ] = None,
+    dark: Darks = None,
+    flat: Flats = None,
     catalog: Catalog = None,
     device: Device = None,
     gain: Gain = None,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gueststar.cli.common import Quiet, errors, output, resolve_options
+from gueststar.cli.common import Quiet, counting_bar, output, resolve_options
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -76,7 +74,7 @@ def night(
     camera, options = _camera(instrument, survey, set_)
     from gueststar.simulate.night import write_night
 
-    with _bar("frames", quiet=quiet) as progress:
+    with counting_bar("frames", quiet=quiet) as progress:
         paths = write_night(
             out, options, fields=fields, chips=_chips(chips, camera), visits=visits, seed=seed, shape=shape,
             instrument=camera, fpack=fpack, workers=workers or _cores(), progress=progress,
@@ -179,29 +177,3 @@ def _chips(text: str, camera: Instrument) -> list[str]:
             value=text,
         )
     return names[: int(text)]
-
-
-@contextmanager
-def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet:
-        yield None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors(), transient=True) as bar:
-        task: Any = bar.add_task(what)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from gueststar.errors import ConfigError
 
 __all__ = [
+    "CHIP_NAME",
     "chip_offset_deg",
     "generator",
     "make_wcs",
@@ -35,7 +36,8 @@ __all__ = [
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 
-_CHIP = re.compile(r"Q([1-4])-(\d)(\d)")
+#: Names of the chips of Tomo-e Gozen: quadrant, column, row.
+CHIP_NAME = re.compile(r"Q([1-4])-(\d)(\d)")
 _WCS_CARD = re.compile(r"NAXIS[12]?$|C(TYPE|UNIT|RPIX|RVAL)[12]$|CD[12]_[12]$|RADESYS$|EQUINOX$|[AB]_(ORDER|\d_\d)$")
 _PITCH_DEG = (0.95, 0.68)
 _FIELD_RADIUS_DEG = 4.5
@@ -67,7 +69,7 @@ def chip_offset_deg(chip: str) -> tuple[float, float]:
     are not published to the pixel; these put all chips inside the field of 9 deg, apart by gaps that a second pointing
     fills. Any other name is the centre of the field.
     """
-    match = _CHIP.fullmatch(chip)
+    match = CHIP_NAME.fullmatch(chip)
     if match is None:
         return 0.0, 0.0
     quadrant, column, row = (int(group) for group in match.groups())

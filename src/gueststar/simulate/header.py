@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from gueststar.errors import ConfigError
 from gueststar.instruments import Instrument, Keywords
-from gueststar.simulate.camera import sexagesimal, utc_date_time
+from gueststar.simulate.camera import CHIP_NAME, sexagesimal, utc_date_time
 from gueststar.simulate.frame import Place
 from gueststar.simulate.survey import Survey
 
@@ -53,7 +51,7 @@ def file_name(place: Place, mjd: float, number: int) -> str:
     if place.instrument.name != "tomoe":
         parts = [place.instrument.name, place.field, date, f"{number:08d}", *([place.chip] if place.chip else [])]
         return "_".join(parts)
-    chip = place.chip if re.fullmatch(r"Q[1-4]-\d\d", place.chip) else "Q1-11"
+    chip = place.chip if CHIP_NAME.fullmatch(place.chip) else "Q1-11"
     return f"sTMQ{chip[1]}{date}{number:08d}{chip[3:]}"
 
 

@@ -160,12 +160,11 @@ def _mapped(make: Callable[[Visit], str], todo: list[Visit], workers: int) -> It
     if workers == 1:
         yield from map(make, todo)
         return
-    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(make, todo)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(make, todo)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)  # after an error the frames that wait are not begun
 
 
 def _write_frame(

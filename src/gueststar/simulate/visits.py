@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,10 +19,9 @@ from gueststar.simulate.optics.conditions import Conditions, draw_conditions, fa
 from gueststar.simulate.sky import make_sky, sky_at
 from gueststar.simulate.survey import Survey
 
-__all__ = ["CHIP_NAME", "CHIP_SHAPE", "SimulatedPair", "Visit", "field_sky", "simulate_frame", "simulate_pair"]
+__all__ = ["CHIP_SHAPE", "SimulatedPair", "Visit", "field_sky", "simulate_frame", "simulate_pair"]
 
 CHIP_SHAPE = (1128, 2000)
-CHIP_NAME = re.compile(r"Q[1-4]-\d\d")
 
 # First number of the key of each kind of random numbers.
 _FIELD, _SKY, _CHIP, _CONDITIONS, _EXPOSURE, _HOLES, _WCS, _AGE, _OPTICS = range(9)

@@ -78,7 +78,7 @@ def read_out(
     counts : ndarray, shape (ny, nx), float32
         Electrons after dark and flat; NaN in holes.
     things : list of Table
-        Truth rows of particles and detector.
+        Truth rows of particles and faults.
     """
     shape, seconds = place.shape, survey.exposure_s * exposures
     frames = survey.frames * exposures
