@@ -1,0 +1,1 @@
+"""Parts of the front-end benchmark: fields, engines and peers, judgement, figures."""

@@ -1,0 +1,54 @@
+"""What a matching kernel leaves and is smooth: far wings, halos of the brightest stars, the level of the sky."""
+
+from __future__ import annotations
+
+import torch
+
+from gueststar.subtract.bins import Bins, binned, unbinned
+from gueststar.subtract.halos import bright_centres, fit_halos
+from gueststar.subtract.level import fit_level
+from gueststar.subtract.wings import fit_wings
+from gueststar.types import Fact, Image, Mask, Stars
+
+__all__ = ["subtract_residual_light"]
+
+
+def subtract_residual_light(
+    data: torch.Tensor,
+    variance: torch.Tensor,
+    mask: torch.Tensor,
+    science: Image,
+    reference: Image,
+    sources: torch.Tensor,
+) -> tuple[torch.Tensor, dict[str, Fact]]:
+    """Subtract what is left of wings, halos and sky.
+
+    Parameters
+    ----------
+    data, variance, mask : Tensor, shape (ny, nx)
+        Of the difference: e-, e-^2, bits of `Mask`.
+    science, reference : Image
+        On the same grid.
+    sources : Tensor of bool, shape (ny, nx)
+        True where either image has light above the sky.
+
+    Returns
+    -------
+    Tensor, dict
+        The difference without it, and the facts `wings_share` (of a star's flux, in rings beyond the kernel),
+        `halos_subtracted` (stars) and `difference_level_e` (e-, before).
+    """
+    ny, nx = (int(n) for n in data.shape)
+    start = Bins.of(data, variance, mask)
+    wings, share = fit_wings(start, binned(reference.data), reference.stars or Stars.empty())
+    halos, count = fit_halos(start.minus(wings), bright_centres(science, reference))
+    model = wings + halos
+    level, _ = fit_level(start.minus(model), binned(sources.to(data.dtype)) > 0)
+    model += level
+    facts: dict[str, Fact] = {
+        "wings_share": share,
+        "halos_subtracted": count,
+        "difference_level_e": float(model.median()),
+    }
+    exposed = ((mask & int(Mask.NO_DATA)) == 0).to(data.dtype)
+    return (data - unbinned(model, (ny, nx))).mul_(exposed), facts
