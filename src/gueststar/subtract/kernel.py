@@ -26,11 +26,15 @@ from pydantic import Field
 from gueststar.errors import SubtractionError
 from gueststar.options import Options
 from gueststar.planes import Tiling, convolve
-from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, spread_mask
+from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, light, spread_mask
+from gueststar.subtract.residual_light import subtract_residual_light
 from gueststar.subtract.windows import Windows, position_terms
 from gueststar.types import Difference, Fact, Image, Mask, Stars, polynomial_exponents
 
 __all__ = ["Kernel", "KernelSolution"]
+
+_ENOUGH_SNR = (100.0, 60.0, 30.0)
+_ENOUGH_STARS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +52,9 @@ class KernelSolution:
     n_windows, n_clipped : int
         Windows offered and left out.
     chi2 : float
-        Median reduced chi-square of the windows used.
+        Median over the windows used of the weighted square of the residual, in units of what noise alone leaves.
+    misfit : float
+        What the model leaves beyond noise at the brighter stars, as a share of their light.
     """
 
     planes: torch.Tensor
@@ -58,6 +64,7 @@ class KernelSolution:
     n_windows: int
     n_clipped: int
     chi2: float
+    misfit: float
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> torch.Tensor:
         """Kernel at positions, shape (n, k, k), float32."""
@@ -76,10 +83,10 @@ class Kernel(Options):
     engine: Literal["kernel"] = Field("kernel", description="Name of the engine")
     radius_px: int = Field(0, ge=0, le=15, description="Half width of the kernel, px; 0: from the two FWHM")
     order: int = Field(2, ge=0, le=4, description="Polynomial order of the kernel over the chip; few stars lower it")
-    n_windows: int = Field(200, ge=1, le=2000, description="Most windows used in the fit")
+    n_windows: int = Field(120, ge=1, le=2000, description="Most windows used in the fit")
     minimum_snr: float = Field(15.0, ge=3, description="Faintest star used")
     clip_sigma: float = Field(4.0, ge=2, le=20, description="Windows that fit worse are left out, sigma")
-    model_error: float = Field(0.004, ge=0, le=0.1, description="Floor of the error, as a share of the flux")
+    model_error: float = Field(0.001, ge=0, le=0.1, description="Floor of the error, as a share of the flux")
     convolve: Literal["auto", "reference", "science"] = Field("auto", description="Image that is convolved")
     tile_px: int = Field(64, ge=16, le=512, description="Side of the tiles on which the kernel is constant, px")
 
@@ -114,11 +121,15 @@ class Kernel(Options):
             "kernel_windows": solution.n_windows,
             "kernel_clipped": solution.n_clipped,
             "kernel_chi2": solution.chi2,
+            "kernel_misfit": solution.misfit,
             "convolved": "science" if swapped else "reference",
         }
         if swapped:
             scale = _core_scale(solution, science, reference)
             data, variance = -data / scale, variance / scale**2
+        sources = light(science) | light(reference)
+        data, more = subtract_residual_light(data, variance, mask, science, reference, sources)
+        facts |= more
         psf = reference.psf if swapped else science.psf
         return finish_difference(data, variance, mask, psf, science, reference, engine=self.engine, facts=facts)
 
@@ -142,23 +153,23 @@ class Kernel(Options):
             )
         keep = np.ones(n, bool)
         # Outliers are found on a low order, which costs little; then one fit of the full one.
-        solved, chi2 = self._fit(windows, keep, radius, target.shape, min(1, self._order(n)))
+        solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order(n)))
         for _ in range(3):
-            limit = np.median(chi2[keep]) + self.clip_sigma * max(1.4826 * _mad(chi2[keep]), 0.15)
-            new = chi2 < limit
+            new = ~windows.outliers(residual, keep, self.clip_sigma)
             if (new == keep).all() or new.sum() < max(3, 0.4 * n):
                 break
             keep = new
-            solved, chi2 = self._fit(windows, keep, radius, target.shape, min(1, self._order(int(keep.sum()))))
+            solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order(int(keep.sum()))))
         order = self._order(int(keep.sum()))
         if order > 1:
-            solved, chi2 = self._fit(windows, keep, radius, target.shape, order)
+            solved, residual = self._fit(windows, keep, radius, target.shape, order)
         size = 2 * radius + 1
         planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
         background = torch.from_numpy(solved[:, -1].copy()).to(sharp.data.device)
         found = KernelSolution(
-            planes, background, order, target.shape, n, int(n - keep.sum()), float(np.median(chi2[keep]))
-        )
+            planes, background, order, target.shape, n, int(n - keep.sum()),
+            float(np.median((residual / windows.expected)[keep])), windows.misfit(residual, keep),
+        )  # fmt: skip
         if not np.isfinite(found.sum) or found.sum <= 0:
             raise SubtractionError(
                 f"the matching kernel has a flux ratio of {found.sum:.3g} from {n} stars; expected a positive number. "
@@ -175,10 +186,10 @@ class Kernel(Options):
     def _fit(
         windows: Windows, keep: NDArray[np.bool_], radius: int, shape: tuple[int, int], order: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The solution from the windows kept, and chi-square of all windows."""
+        """The solution from the windows kept, and what it leaves in all windows."""
         terms = position_terms(windows.x, windows.y, order, shape)
         solved = windows.solve(terms, keep, radius)
-        return solved, windows.chi2(terms, solved)
+        return solved, windows.residual(terms, solved)
 
     def _choose(self, stars: Stars, shape: tuple[int, int], half: int) -> Stars:
         """The brightest few unflagged sources of each cell of the chip, so that all of it is represented."""
@@ -186,6 +197,11 @@ class Kernel(Options):
         edge = half + 1
         usable = (stars.flags == 0) & (stars.snr > self.minimum_snr)
         usable &= (stars.x > edge) & (stars.x < nx - 1 - edge) & (stars.y > edge) & (stars.y < ny - 1 - edge)
+        # Faint stars add more noise of the convolved image than they tell; they are taken where bright ones are few.
+        for snr in _ENOUGH_SNR:
+            if (usable & (stars.snr > snr)).sum() >= _ENOUGH_STARS:
+                usable &= stars.snr > snr
+                break
         index = np.flatnonzero(usable)
         if index.size <= self.n_windows:
             return stars[index]
@@ -249,7 +265,3 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
     for (p, q), value in zip(polynomial_exponents(solution.order), solution.background.tolist(), strict=True):
         plane += value * u**p * v**q
     return plane
-
-
-def _mad(values: NDArray[np.float64]) -> float:
-    return float(np.median(np.abs(values - np.median(values))))

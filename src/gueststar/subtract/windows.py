@@ -44,8 +44,10 @@ class Windows:
         sqrt(d_a) of the noise in them.
     rho : ndarray, shape (k^2, k^2)
         Its correlation between kernel pixels.
-    right, power, count : ndarray, shapes (n, p), (n,), (n,)
-        Products with the target, its own weighted square, and the number of pixels.
+    right, power : ndarray, shapes (n, p), (n,)
+        Products with the target, and its own weighted square.
+    expected, count : ndarray, shape (n,)
+        Weighted square that the noise alone leaves, and the number of pixels.
     """
 
     x: NDArray[np.float64]
@@ -55,20 +57,28 @@ class Windows:
     rho: NDArray[np.float64]
     right: NDArray[np.float64]
     power: NDArray[np.float64]
+    expected: NDArray[np.float64]
     count: NDArray[np.float64]
 
     @classmethod
     def cut(cls, sharp: Image, target: Image, stars: Stars, radius: int, half: int, model_error: float) -> Windows:
-        """Cut windows of half side `half` around stars; those with over 20 % bad pixels are left out."""
+        """Cut windows of half side `half` around stars; those with over 20 % bad pixels are left out.
+
+        Pixels are weighted by the inverse of the geometric mean of their noise and the sky's. Weights by the noise
+        alone would be best if the model were perfect; but it is the cores of bright stars that tell a kernel, and noise
+        in the image that is convolved matters least there.
+        """
         ix, iy = np.round(stars.x).astype(np.int64), np.round(stars.y).astype(np.int64)
         size, full = 2 * half + 1, 2 * (half + radius) + 1
         bad = grow_mask(sharp.mask, min(radius, 3)) | target.mask
         clear = gather_stamps((bad == 0).float(), ix, iy, size)
         noise = gather_stamps(target.variance + sharp.variance, ix, iy, size)
         goal = gather_stamps(target.data, ix, iy, size)
-        weight = clear / (noise + (model_error * goal.abs()) ** 2).clamp(min=1e-6)
         keep = (clear.mean((1, 2)) > 0.8).cpu().numpy()
-        ix, iy, weight, goal = ix[keep], iy[keep], weight[torch.from_numpy(keep)], goal[torch.from_numpy(keep)]
+        kept = torch.from_numpy(keep).to(goal.device)
+        ix, iy, clear, noise, goal = ix[keep], iy[keep], clear[kept], noise[kept], goal[kept]
+        sky = noise.median() if len(ix) else 1.0
+        weight = clear / ((noise + (model_error * goal) ** 2) * sky).clamp(min=1e-6).sqrt()
         source = gather_stamps(sharp.data, ix, iy, full)
         k = 2 * radius + 1
         p = k * k + 1
@@ -87,8 +97,9 @@ class Windows:
             gram[i] = (scaled @ scaled.T).cpu().numpy()
             right[i] = (scaled @ (goal[i].reshape(-1) * root)).cpu().numpy()
         power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
+        expected = (weight * noise).sum((1, 2)).double().cpu().numpy()
         count = (weight > 0).sum((1, 2)).double().cpu().numpy()
-        return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, count)
+        return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, expected, count)
 
     def solve(self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int) -> NDArray[np.float64]:
         """Least squares over the windows kept; shape (m, k^2 + 1)."""
@@ -124,11 +135,26 @@ class Windows:
         rows = [np.append(kernel * (1.0 if j == 0 else 10.0), 1e-8) for j in range(m)]
         return np.concatenate(rows)
 
-    def chi2(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Reduced chi-square of every window."""
+    def residual(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted square of what a solution leaves in every window."""
         local = terms @ solved
-        fitted = np.einsum("np,npq,nq->n", local, self.gram, local, optimize=True)
-        return np.asarray((self.power - 2.0 * (local * self.right).sum(1) + fitted) / np.maximum(self.count, 1.0))
+        fitted = np.einsum("np,np->n", np.einsum("npq,nq->np", self.gram, local), local)
+        return np.asarray(self.power - 2.0 * (local * self.right).sum(1) + fitted)
+
+    def misfit(self, residual: NDArray[np.float64], keep: NDArray[np.bool_]) -> float:
+        """What the model leaves beyond noise, as a share of a star's light: the median of the brighter half."""
+        bright = keep & (self.power >= np.median(self.power[keep]))
+        beyond = np.maximum(residual - self.expected, 0.0) / np.maximum(self.power, 1e-30)
+        return float(np.sqrt(np.median(beyond[bright])))
+
+    def outliers(self, residual: NDArray[np.float64], keep: NDArray[np.bool_], clip: float) -> NDArray[np.bool_]:
+        """Windows that fit worse than noise and the usual misfit explain: variables, blends with bad pixels.
+
+        The misfit grows with the flux, so that a bright star is no outlier for showing what all stars have.
+        """
+        usual = max(self.misfit(residual, keep), 0.005) ** 2 * self.power
+        spread = self.expected * np.sqrt(2.0 / np.maximum(self.count, 1.0)) + usual
+        return np.asarray(residual - self.expected - usual > clip * spread)
 
 
 def _blocks(products: NDArray[Any], matrices: NDArray[Any], m: int) -> NDArray[np.float64]:
@@ -150,7 +176,7 @@ def _power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
     return float(((terms @ solved[:, :-1]) ** 2).sum(1).mean())
 
 
-def noise_correlation(image: Image, *, step: int = 4) -> NDArray[np.float64]:
+def noise_correlation(image: Image, *, step: int = 8) -> NDArray[np.float64]:
     """Autocorrelation of the noise of empty sky, at lags -3..3 in y and x; shape (7, 7), 1 at the centre.
 
     Parameters
