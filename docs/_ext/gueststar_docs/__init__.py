@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gueststar_docs.commands import command_pages
 from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page, training_page
+from gueststar_docs.frontend import frontend_page
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.references import keep_bars, resolve
@@ -47,6 +48,7 @@ def generated_pages() -> dict[str, str]:
         "model_card.rst": model_card_page(),
         "real_frames.rst": real_frames_page(),
         "chain.rst": chain_page(),
+        "frontend.rst": frontend_page(),
         "simulator.rst": simulator_page(),
         "simulated_night.rst": simulated_night_page(),
     }
