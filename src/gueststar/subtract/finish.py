@@ -9,6 +9,7 @@ import torch.nn.functional as nn
 
 from gueststar.errors import SubtractionError
 from gueststar.planes import box_mean, grow_mask
+from gueststar.subtract.bins import BIN, binned
 from gueststar.subtract.score import score_difference
 from gueststar.types import Difference, Fact, Image, Mask, Psf
 
@@ -44,14 +45,20 @@ def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def light(image: Image) -> torch.Tensor:
-    """Where an image has light above the sky: 3 x 3 means over 4 sigma, grown by 2 px.
+    """Where an image has light above the sky: means over 6 x 6 px above 4 sigma, and their neighbours.
 
     A lower limit would leave out noise peaks, too, and make the sky that is left too quiet.
+
+    Returns
+    -------
+    Tensor of bool, shape (ny, nx)
     """
-    smooth = box_mean(image.data, 1)
-    light = (smooth > 1.3 * image.variance.sqrt()) & (image.data.abs() > 0)
-    dense = box_mean(light.to(torch.float32), 1) > 0.6
-    return grow_mask(dense, 2)
+    smooth = box_mean(binned(image.data), 1)
+    # Nine bins of four pixels each: the noise of their mean is a sixth of a pixel's.
+    lit = grow_mask(smooth > (4.0 / 6.0) * binned(image.variance).sqrt_(), 2)
+    ny, nx = image.shape
+    full = lit.repeat_interleave(BIN, 0).repeat_interleave(BIN, 1)
+    return nn.pad(full, (0, nx - full.shape[1], 0, ny - full.shape[0]), value=False)
 
 
 def finish_difference(
@@ -64,6 +71,7 @@ def finish_difference(
     *,
     engine: str,
     facts: Mapping[str, Fact],
+    sources: torch.Tensor | None = None,
 ) -> Difference:
     """Score the planes of an engine and make the `Difference`.
 
@@ -78,10 +86,14 @@ def finish_difference(
     engine : str
     facts : mapping
         Numbers of the fit.
+    sources : Tensor of bool, shape (ny, nx), optional
+        Where either image has light, from `light`; measured when left out.
     """
     if psf is None:
         raise SubtractionError("a difference needs the PSF of its point sources; call measure_image first")
-    scored = score_difference(data, variance, mask, psf, light(science) | light(reference))
+    if sources is None:
+        sources = light(science) | light(reference)
+    scored = score_difference(data, variance, mask, psf, sources)
     return Difference(
         data=data,
         variance=variance,

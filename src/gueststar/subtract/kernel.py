@@ -131,7 +131,9 @@ class Kernel(Options):
         data, more = subtract_residual_light(data, variance, mask, science, reference, sources)
         facts |= more
         psf = reference.psf if swapped else science.psf
-        return finish_difference(data, variance, mask, psf, science, reference, engine=self.engine, facts=facts)
+        return finish_difference(
+            data, variance, mask, psf, science, reference, engine=self.engine, facts=facts, sources=sources
+        )
 
     def _radius(self, sharp: Image, target: Image) -> int:
         if self.radius_px:

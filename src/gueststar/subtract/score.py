@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as nn
+from numpy.typing import NDArray
 
 from gueststar.planes import Tiling, box_mean, convolve
 from gueststar.types import Psf
@@ -23,6 +24,8 @@ from gueststar.types import Psf
 __all__ = ["Score", "matched_filter", "psf_kernels", "score_difference"]
 
 _CELL = 128  # px; side of the cells in which the scatter is measured
+_FEWEST = 150  # empty pixels, of every fourth, that a cell needs
+_ENOUGH = 1000  # values from which quartiles start the clipping
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,17 +56,38 @@ def matched_filter(
     data: torch.Tensor, variance: torch.Tensor, good: torch.Tensor, psf: Psf, *, tile: int = 128
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """PSF flux and its error at every pixel, from the good pixels only; error is inf where too few are good."""
+    flux, information = _filtered(data, variance, good, psf, tile)
+    return flux, information.rsqrt()
+
+
+def _filtered(
+    data: torch.Tensor, variance: torch.Tensor, good: torch.Tensor, psf: Psf, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """PSF flux and its inverse variance; both 0 where too few pixels are good."""
     tiling = Tiling((int(data.shape[0]), int(data.shape[1])), tile)
     kernels = psf_kernels(psf, tiling)
-    weight = torch.where(good, 1.0 / variance, torch.zeros_like(variance))
-    top = convolve(data * weight, kernels, tiling, correlate=True)
-    bottom = convolve(weight, kernels**2, tiling, correlate=True)
+    squares = kernels**2
+    clear = good.to(data.dtype)
+    weight = clear / variance
+    flux = convolve(data * weight, kernels, tiling, correlate=True)
+    # Squares fall off twice as fast: what smaller kernels leave out is put back by its share.
+    information = convolve(weight, _cut(squares, 1.1 * psf.fwhm, keep_sum=True), tiling, correlate=True)
+    near = _cut(squares, 0.7 * psf.fwhm, keep_sum=False)
     # Share of the filter's own weight that lies on good pixels.
-    share = convolve(good.to(data.dtype), kernels**2, tiling, correlate=True) / (kernels**2).sum((1, 2)).mean()
-    fit = (share > 0.5) & (bottom > 0)
-    flux = torch.where(fit, top / bottom.clamp(min=1e-30), torch.zeros_like(top))
-    error = torch.where(fit, bottom.clamp(min=1e-30).rsqrt(), torch.full_like(top, float("inf")))
-    return flux, error
+    share = convolve(clear, near, tiling, correlate=True)
+    fit = (share > 0.5 * float(near.sum((1, 2)).mean())).to(data.dtype)
+    information.mul_(fit)
+    return flux.mul_(fit).div_(information.clamp(min=1e-30)), information
+
+
+def _cut(kernels: torch.Tensor, radius: float, *, keep_sum: bool) -> torch.Tensor:
+    """Kernels cut to a half width of about `radius` px, with the sum they had if wanted."""
+    half = kernels.shape[-1] // 2
+    keep = int(np.clip(np.ceil(radius), 1, half))
+    inner = kernels[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
+    if not keep_sum:
+        return inner
+    return inner * (kernels.sum((1, 2), keepdim=True) / inner.sum((1, 2), keepdim=True))
 
 
 def score_difference(
@@ -83,29 +107,42 @@ def score_difference(
     -------
     Score
     """
-    good = mask == 0
-    flux, error = matched_filter(data, variance, good, psf)
-    raw = flux / error
-    empty = good & ~sources & torch.isfinite(error)
-    level, scatter = _local_scatter(raw, empty)
-    score = torch.where(torch.isfinite(error), (raw - level) / scatter, torch.zeros_like(raw))
+    flux, information = _filtered(data, variance, mask == 0, psf, 128)
+    root = information.sqrt()
+    raw = flux * root
+    # One pixel of four sets the scale, another checks it.
+    samples = [_empty_sample(raw, information, mask, sources, first) for first in (1, 0)]
+    level, scatter = _local_scatter(*samples[0], raw)
+    level = level.mul_((information > 0).to(level.dtype))
+    used, others = (
+        ((values - level[first::2, first::2].cpu().numpy()) / scatter[first::2, first::2].cpu().numpy())[empty]
+        for first, (values, empty) in zip((1, 0), samples, strict=True)
+    )
     # What the smooth map of cells leaves over, on the same pixels; then the check, on others.
-    used = score[1::2, 1::2][empty[1::2, 1::2]].cpu().numpy()
     rest = _clipped(used)[1] if used.size > 100 else 1.0
-    score, scatter = score / rest, scatter * rest
-    others = score[::2, ::2][empty[::2, ::2]].cpu().numpy()
-    mean, std = _clipped(others) if others.size > 100 else (float("nan"),) * 2
+    mean, std = _clipped(others / rest) if others.size > 100 else (float("nan"),) * 2
+    scatter = scatter * rest
+    score = raw.sub_(level).div_(scatter)
     # The floor that the score lost is taken from the flux too, so that score = flux / flux_err stays true.
-    flux = torch.where(torch.isfinite(error), flux - level * error, torch.zeros_like(flux))
-    return Score(score, flux, error * scatter, float(scatter.median()), std, mean)
+    flux = flux.sub_(level.div_(root.clamp(min=1e-15)))
+    return Score(score, flux, scatter / root, float(scatter.median()), std, mean)
 
 
-def _local_scatter(raw: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _empty_sample(
+    raw: torch.Tensor, information: torch.Tensor, mask: torch.Tensor, sources: torch.Tensor, first: int
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Every second pixel of every second row, and which of them are empty sky."""
+    pick = (slice(first, None, 2), slice(first, None, 2))
+    empty = (mask[pick] == 0) & ~sources[pick] & (information[pick] > 0)
+    return raw[pick].cpu().numpy(), empty.cpu().numpy()
+
+
+def _local_scatter(
+    values: NDArray[np.floating], use: NDArray[np.bool_], raw: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Median and robust scatter of the raw score on empty sky, in cells, smoothly interpolated."""
     ny, nx = (int(n) for n in raw.shape)
     rows, columns = max(1, round(ny / _CELL)), max(1, round(nx / _CELL))
-    values = raw[1::2, 1::2].cpu().numpy()
-    use = empty[1::2, 1::2].cpu().numpy()
     middle, width = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan)
     ys = np.linspace(0, values.shape[0], rows + 1).astype(int)
     xs = np.linspace(0, values.shape[1], columns + 1).astype(int)
@@ -113,7 +150,7 @@ def _local_scatter(raw: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor
         for j in range(columns):
             cell = (slice(ys[i], ys[i + 1]), slice(xs[j], xs[j + 1]))
             sample = values[cell][use[cell]]
-            if sample.size >= 150:
+            if sample.size >= _FEWEST:
                 middle[i, j], width[i, j] = _clipped(sample)
     everything = values[use]
     if not np.isfinite(width).any():
@@ -122,9 +159,9 @@ def _local_scatter(raw: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor
     return _smooth_map(middle, raw, keep_zero=True), _smooth_map(width, raw, keep_zero=False)
 
 
-def _clipped(sample: np.ndarray) -> tuple[float, float]:
+def _clipped(sample: NDArray[np.floating]) -> tuple[float, float]:
     """Mean and standard deviation, clipped at 4 sigma about the median, starting from the quartiles."""
-    low, mid, high = np.quantile(sample, (0.25, 0.5, 0.75))
+    low, mid, high = np.quantile(sample[:: max(1, sample.size // _ENOUGH)], (0.25, 0.5, 0.75))
     width = (high - low) / 1.349
     for _ in range(2):
         kept = sample[np.abs(sample - mid) < 4.0 * width]
@@ -132,7 +169,7 @@ def _clipped(sample: np.ndarray) -> tuple[float, float]:
     return float(mid), max(float(width), 1e-6)
 
 
-def _smooth_map(cells: np.ndarray, like: torch.Tensor, *, keep_zero: bool) -> torch.Tensor:
+def _smooth_map(cells: NDArray[np.float64], like: torch.Tensor, *, keep_zero: bool) -> torch.Tensor:
     """Fill empty cells with the median, smooth, and interpolate bicubically to the plane."""
     filled = np.where(np.isfinite(cells), cells, np.nanmedian(cells) if np.isfinite(cells).any() else 0.0)
     if not keep_zero:
