@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-__all__ = ["Tiling", "box_mean", "convolve", "gather_stamps", "grow_mask"]
+__all__ = ["Tiling", "box_mean", "convolve", "gather_stamps", "grow_mask", "quartiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +120,20 @@ def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64
     rows = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)
     columns = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)
     return windows[rows, columns]
+
+
+def quartiles(values: NDArray[np.floating], *, most: int = 1000) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile of about `most` of the values, evenly picked; for many small samples.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        At least one.
+    most : int
+        An n-th of the values is used when there are more than twice as many.
+    """
+    picked = values[:: max(1, values.size // most)]
+    n = picked.size
+    places = (n // 4, n // 2, min(3 * n // 4, n - 1))
+    ordered = np.partition(picked, places)
+    return float(ordered[places[0]]), float(ordered[places[1]]), float(ordered[places[2]])

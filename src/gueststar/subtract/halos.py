@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
+from gueststar.planes import quartiles
 from gueststar.subtract.bins import BIN, Bins
 from gueststar.types import Image, Mask
 
@@ -105,8 +106,8 @@ def _profile(
         chosen = order[edges[i] : edges[i + 1]]
         if chosen.size < _FEWEST:
             continue
-        low, middle, high = np.quantile(values[chosen], (0.25, 0.5, 0.75))
-        spread = max(float(noise[chosen].mean()), float(high - low) / 1.349)
+        low, middle, high = quartiles(values[chosen])
+        spread = max(float(noise[chosen].mean()), (high - low) / 1.349)
         if abs(middle) < _SIGNIFICANT * 1.25 * spread / np.sqrt(chosen.size):
             quiet += 1
             if quiet == 2:

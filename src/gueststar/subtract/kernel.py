@@ -83,7 +83,7 @@ class Kernel(Options):
     engine: Literal["kernel"] = Field("kernel", description="Name of the engine")
     radius_px: int = Field(0, ge=0, le=15, description="Half width of the kernel, px; 0: from the two FWHM")
     order: int = Field(2, ge=0, le=4, description="Polynomial order of the kernel over the chip; few stars lower it")
-    n_windows: int = Field(120, ge=1, le=2000, description="Most windows used in the fit")
+    n_windows: int = Field(100, ge=1, le=2000, description="Most windows used in the fit")
     minimum_snr: float = Field(15.0, ge=3, description="Faintest star used")
     clip_sigma: float = Field(4.0, ge=2, le=20, description="Windows that fit worse are left out, sigma")
     model_error: float = Field(0.001, ge=0, le=0.1, description="Floor of the error, as a share of the flux")
@@ -144,7 +144,7 @@ class Kernel(Options):
 
     def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
         radius = self._radius(sharp, target)
-        half = radius + 4 + int(np.ceil(0.5 * _fwhm(target)))
+        half = radius + 2 + int(np.ceil(0.5 * _fwhm(target)))
         windows = Windows.cut(sharp, target, self._choose(stars, target.shape, half), radius, half, self.model_error)
         n = len(windows.x)
         if n == 0:
@@ -163,8 +163,7 @@ class Kernel(Options):
             keep = new
             solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order(int(keep.sum()))))
         order = self._order(int(keep.sum()))
-        if order > 1:
-            solved, residual = self._fit(windows, keep, radius, target.shape, order)
+        solved, residual = self._fit(windows, keep, radius, target.shape, order, last=True)
         size = 2 * radius + 1
         planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
         background = torch.from_numpy(solved[:, -1].copy()).to(sharp.data.device)
@@ -182,15 +181,21 @@ class Kernel(Options):
 
     def _order(self, n: int) -> int:
         """Order that n windows can carry."""
-        return min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 120 else 4)
+        return min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 100 else 4)
 
     @staticmethod
     def _fit(
-        windows: Windows, keep: NDArray[np.bool_], radius: int, shape: tuple[int, int], order: int
+        windows: Windows,
+        keep: NDArray[np.bool_],
+        radius: int,
+        shape: tuple[int, int],
+        order: int,
+        *,
+        last: bool = False,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The solution from the windows kept, and what it leaves in all windows."""
         terms = position_terms(windows.x, windows.y, order, shape)
-        solved = windows.solve(terms, keep, radius)
+        solved = windows.solve(terms, keep, radius, free_of_noise=last)
         return solved, windows.residual(terms, solved)
 
     def _choose(self, stars: Stars, shape: tuple[int, int], half: int) -> Stars:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nn
 
-from gueststar.planes import box_mean
+from gueststar.planes import box_mean, quartiles
 from gueststar.subtract.bins import Bins
 
 __all__ = ["fit_level"]
@@ -55,6 +55,6 @@ def fit_level(difference: Bins, sources: torch.Tensor) -> tuple[torch.Tensor, fl
 
 
 def _clipped_mean(sample: np.ndarray) -> float:
-    low, middle, high = np.quantile(sample, (0.25, 0.5, 0.75))
-    width = max(float(high - low) / 1.349, 1e-9)
+    low, middle, high = quartiles(sample)
+    width = max((high - low) / 1.349, 1e-9)
     return float(sample[np.abs(sample - middle) < 3.0 * width].mean())

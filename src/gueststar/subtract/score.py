@@ -18,14 +18,13 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-from gueststar.planes import Tiling, box_mean, convolve
+from gueststar.planes import Tiling, box_mean, convolve, quartiles
 from gueststar.types import Psf
 
 __all__ = ["Score", "matched_filter", "psf_kernels", "score_difference"]
 
 _CELL = 128  # px; side of the cells in which the scatter is measured
 _FEWEST = 150  # empty pixels, of every fourth, that a cell needs
-_ENOUGH = 1000  # values from which quartiles start the clipping
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +124,7 @@ def score_difference(
     score = raw.sub_(level).div_(scatter)
     # The floor that the score lost is taken from the flux too, so that score = flux / flux_err stays true.
     flux = flux.sub_(level.div_(root.clamp(min=1e-15)))
-    return Score(score, flux, scatter / root, float(scatter.median()), std, mean)
+    return Score(score, flux, scatter / root, float(scatter[::16, ::16].median()), std, mean)
 
 
 def _empty_sample(
@@ -161,12 +160,12 @@ def _local_scatter(
 
 def _clipped(sample: NDArray[np.floating]) -> tuple[float, float]:
     """Mean and standard deviation, clipped at 4 sigma about the median, starting from the quartiles."""
-    low, mid, high = np.quantile(sample[:: max(1, sample.size // _ENOUGH)], (0.25, 0.5, 0.75))
+    low, mid, high = quartiles(sample)
     width = (high - low) / 1.349
     for _ in range(2):
         kept = sample[np.abs(sample - mid) < 4.0 * width]
-        mid, width = kept.mean(), kept.std()
-    return float(mid), max(float(width), 1e-6)
+        mid, width = float(kept.mean()), float(kept.std())
+    return mid, max(width, 1e-6)
 
 
 def _smooth_map(cells: NDArray[np.float64], like: torch.Tensor, *, keep_zero: bool) -> torch.Tensor:

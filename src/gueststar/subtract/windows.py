@@ -101,8 +101,10 @@ class Windows:
         count = (weight > 0).sum((1, 2)).double().cpu().numpy()
         return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, expected, count)
 
-    def solve(self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int) -> NDArray[np.float64]:
-        """Least squares over the windows kept; shape (m, k^2 + 1)."""
+    def solve(
+        self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int, *, free_of_noise: bool = True
+    ) -> NDArray[np.float64]:
+        """Least squares over the windows kept, freed of the noise or plain; shape (m, k^2 + 1)."""
         t = terms[keep]
         m, p = t.shape[1], self.right.shape[1]
         products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
@@ -110,6 +112,8 @@ class Windows:
         normal[np.diag_indices(m * p)] += self._prior(radius, m)
         right = (t.T @ self.right[keep]).reshape(m * p)
         plain = _refined(normal, right)
+        if not free_of_noise:
+            return plain.reshape(m, p)
         outer = np.zeros((len(t), p, p), np.float32)
         outer[:, :-1, :-1] = self.noise[keep][:, :, None] * self.noise[keep][:, None, :] * self.rho
         noise = _blocks(products.astype(np.float32), outer.reshape(len(t), p * p), m)
@@ -176,7 +180,7 @@ def _power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
     return float(((terms @ solved[:, :-1]) ** 2).sum(1).mean())
 
 
-def noise_correlation(image: Image, *, step: int = 8) -> NDArray[np.float64]:
+def noise_correlation(image: Image, *, step: int = 16) -> NDArray[np.float64]:
     """Autocorrelation of the noise of empty sky, at lags -3..3 in y and x; shape (7, 7), 1 at the centre.
 
     Parameters
