@@ -210,8 +210,9 @@ def test_resampling_agrees_with_reproject(name):
     inside = ((there > 8) & (there < np.array(SHAPE[::-1]) - 9)).all(1).reshape(SHAPE)
     good = (mine.numpy("mask") == 0) & np.isfinite(theirs) & inside
     assert good.mean() > 0.5
-    # Both are cubic splines; where a science pixel is the larger one, ours averages over it.
-    assert np.abs(mine.numpy() - theirs)[good].max() < (2e-3 if name != "finer" else 0.03) * plane.max()
+    # Both are cubic splines, but for the shift, which ours does by Lanczos weights; where a science pixel is the larger
+    # one, ours averages over it.
+    assert np.abs(mine.numpy() - theirs)[good].max() < {"finer": 0.03, "shift": 6e-3}.get(name, 2e-3) * plane.max()
 
 
 @pytest.mark.parametrize("name", CAMERAS)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
+from gueststar.align.tiles import TileMap, interpolate_tiles, nearest_tiles
 from gueststar.planes import grow_mask
 from gueststar.spline import MARGIN, coefficients, sample
 from gueststar.types import Image, Mask, Psf, Stars, stamp_shape
@@ -47,7 +48,8 @@ def resample(
 ) -> tuple[Image, float]:
     """Bring the reference onto the science grid.
 
-    The data are interpolated by cubic B-spline and multiplied by the area of a science pixel in reference pixels, so
+    The data are interpolated, by Lanczos weights on tiles where the map is nearly a shift and by cubic B-spline
+    elsewhere, and multiplied by the area of a science pixel in reference pixels, so
     that fluxes stay. Where reference pixels are the smaller ones, each science pixel averages over several points. The
     variance is that which a matched filter sees, not that of one pixel: interpolation correlates the noise of
     neighbours, but the sum over a patch of sky keeps the variance of the reference pixels that cover it, so it is
@@ -65,28 +67,9 @@ def resample(
         The reference on the science grid, and the error of the coarse grid, px.
     """
     nodes, error = position_grid(mapping, science.shape)
-    device = reference.data.device
-    grid = torch.as_tensor(nodes, dtype=torch.float32, device=device)
-    matrix, area = _jacobian(nodes), _area(nodes)
-    areas = torch.as_tensor(area, dtype=torch.float32, device=device)
-    times = int(np.clip(np.ceil(np.sqrt(np.median(area)) - 0.2), 1, 4))
-    spline = coefficients(reference.data, margin=MARGIN)
-    flags = grow_mask(reference.mask, 1)
-    ny, nx = science.shape
-    data, variance = torch.empty_like(science.data), torch.empty_like(science.data)
-    mask = torch.empty_like(science.mask)
-    for start in range(0, ny, _STRIP):
-        rows = slice(start, min(start + _STRIP, ny))
-        x, y = _positions(grid, rows, nx)
-        scale = _positions(areas[None].expand(2, -1, -1), rows, nx)[0]
-        data[rows] = _mean_of_points(spline, x, y, times, matrix) * scale
-        look = _lookup(x, y, reference.shape)
-        noise = nn.grid_sample(reference.variance[None, None], look, "bilinear", "border", align_corners=True)[0, 0]
-        variance[rows] = noise * scale
-        nearest = nn.grid_sample(flags.float()[None, None], look, "nearest", "border", align_corners=True)[0, 0]
-        my, mx = reference.shape
-        outside = (x < 0) | (y < 0) | (x > mx - 1) | (y > my - 1) | ~torch.isfinite(x + y)
-        mask[rows] = nearest.to(torch.int16) | outside.to(torch.int16) * int(Mask.NO_DATA)
+    matrix = _jacobian(nodes)
+    tiles = TileMap.of(mapping, science.shape)
+    data, variance, mask = _by_points(reference, nodes, science.shape) if tiles is None else _by_tiles(reference, tiles)
     lost = (mask & int(Mask.NO_DATA)) != 0
     data = torch.where(lost | ~torch.isfinite(data), torch.zeros_like(data), data)
     good = torch.isfinite(variance) & (variance > 0)
@@ -101,6 +84,43 @@ def resample(
         stars=_move_stars(reference.stars, mapping, matrix, science.shape) if reference.stars is not None else None,
     )
     return aligned, error
+
+
+def _by_tiles(reference: Image, tiles: TileMap) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Data, variance and mask where the map is nearly a shift: the variance, which is smooth, from nearest pixels."""
+    data = interpolate_tiles(reference.data, tiles)
+    variance, _ = nearest_tiles(reference.variance, tiles)
+    flags, outside = nearest_tiles(grow_mask(reference.mask, 1), tiles)
+    scale = float(tiles.area.mean())
+    return data, variance.mul_(scale), flags | outside.to(torch.int16) * int(Mask.NO_DATA)
+
+
+def _by_points(
+    reference: Image, nodes: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Data, variance and mask for any map, point by point: cubic B-spline, averaged where pixels grow."""
+    grid = torch.as_tensor(nodes, dtype=torch.float32, device=reference.data.device)
+    matrix, area = _jacobian(nodes), _area(nodes)
+    areas = torch.as_tensor(area, dtype=torch.float32, device=grid.device)
+    times = int(np.clip(np.ceil(np.sqrt(np.median(area)) - 0.2), 1, 4))
+    spline = coefficients(reference.data, margin=MARGIN)
+    flags = grow_mask(reference.mask, 1)
+    ny, nx = shape
+    data, variance = reference.data.new_empty(shape), reference.data.new_empty(shape)
+    mask = reference.mask.new_empty(shape)
+    for start in range(0, ny, _STRIP):
+        rows = slice(start, min(start + _STRIP, ny))
+        x, y = _positions(grid, rows, nx)
+        scale = _positions(areas[None].expand(2, -1, -1), rows, nx)[0]
+        data[rows] = _mean_of_points(spline, x, y, times, matrix) * scale
+        look = _lookup(x, y, reference.shape)
+        noise = nn.grid_sample(reference.variance[None, None], look, "bilinear", "border", align_corners=True)[0, 0]
+        variance[rows] = noise * scale
+        nearest = nn.grid_sample(flags.float()[None, None], look, "nearest", "border", align_corners=True)[0, 0]
+        my, mx = reference.shape
+        outside = (x < 0) | (y < 0) | (x > mx - 1) | (y > my - 1) | ~torch.isfinite(x + y)
+        mask[rows] = nearest.to(torch.int16) | outside.to(torch.int16) * int(Mask.NO_DATA)
+    return data, variance, mask
 
 
 def _positions(nodes: torch.Tensor, rows: slice, nx: int) -> tuple[torch.Tensor, torch.Tensor]:
