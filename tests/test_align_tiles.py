@@ -68,9 +68,9 @@ def test_no_shift_gives_the_same_pixels() -> None:
 
 def test_positions_beyond_the_source_are_told() -> None:
     plane = torch.ones(SHAPE)
-    _, outside = nearest_tiles(plane, TileMap.of(lambda points: points + [-10.0, 500.0], SHAPE))
+    _, outside = nearest_tiles(plane, TileMap.of(lambda points: np.add(points, [-10.0, 500.0]), SHAPE))
     assert outside.all()
-    _, outside = nearest_tiles(plane, TileMap.of(lambda points: points + [-10.5, 0.0], SHAPE))
+    _, outside = nearest_tiles(plane, TileMap.of(lambda points: np.add(points, [-10.5, 0.0]), SHAPE))
     assert outside[:, :11].all()
     assert not outside[:, 11:].any()
 
