@@ -20,7 +20,7 @@ from gueststar.subtract.kernel import Kernel
 from gueststar.types import CANDIDATE_COLUMNS, Image, Mask
 
 SHAPE = (300, 320)
-STAGES = ["measure", "align", "subtract", "detect", "stamps", "classify"]
+STAGES = ["measure", "align", "subtract", "detect", "stamps", "classify", "quality"]
 
 
 def stub(candidates, stamps):
@@ -71,7 +71,10 @@ def test_five_lines_with_arrays():
     result = gueststar.process_pair(science, reference, classify=stub)
     assert isinstance(result, gueststar.PairResult)
     assert isinstance(result.difference.numpy(), np.ndarray)
-    assert result.candidates.table.colnames == [column.name for column in CANDIDATE_COLUMNS] + ["rb_score"]
+    assert result.candidates.table.colnames == [column.name for column in CANDIDATE_COLUMNS] + [
+        "rb_score",
+        "reject_reason",
+    ]
 
 
 def test_everything_belongs_together(result, images):

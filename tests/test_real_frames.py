@@ -146,7 +146,7 @@ def test_microobservatory(shared_data, first, second):
     result = pair(folder, "microobservatory", f"{first}.fits.fz", f"{second}.fits.fz")
     for image in (result.science, load_image(folder / f"{first}.fits.fz", instrument="microobservatory")):
         assert image.psf.fwhm == pytest.approx(gaussian_fwhm(image), rel=0.12)
-    assert_sound(result, most=60)
+    assert_sound(result, most=80)
 
 
 def test_local_times_with_a_zone_are_utc(shared_data):

@@ -16,6 +16,7 @@ from gueststar.detect import Detect
 from gueststar.errors import ConfigError
 from gueststar.ingest.prepare import Ingest
 from gueststar.options import Options
+from gueststar.quality import Quality
 from gueststar.realbogus.score import RealBogus
 from gueststar.reference import MakeReference
 from gueststar.stamps import CutStamps
@@ -86,6 +87,7 @@ class Config(Options):
     detect: Detect = Field(Detect(), description="Candidates of the difference")
     stamps: CutStamps = Field(CutStamps(), description="Triplet cutouts")
     classify: RealBogus = Field(RealBogus(), description="Real/bogus score")
+    quality: Quality = Field(Quality(), description="Gates that reject an image")
     night: NightOptions = Field(NightOptions(), description="Runs over a whole folder")
 
     @model_validator(mode="before")

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
+
 from gueststar.align import Align
 from gueststar.detect import Detect
 from gueststar.ingest.prepare import measure_image
+from gueststar.quality import Quality, QualityReport
 from gueststar.realbogus.score import RealBogus
 from gueststar.stamps import CutStamps
 from gueststar.subtract.kernel import Kernel
@@ -21,13 +24,18 @@ Observe = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairResult:
-    """What became of a pair: the science image, the reference on its grid, their difference, candidates and stamps."""
+    """What became of a pair: the science image, the reference on its grid, their difference, candidates and stamps.
+
+    `quality` tells whether the image may be believed; the candidates of one that may not have its reason in the column
+    ``reject_reason``.
+    """
 
     science: Image
     reference: Image
     difference: Difference
     candidates: Candidates
     stamps: Stamps
+    quality: QualityReport
     facts: Mapping[str, Fact]
 
 
@@ -40,6 +48,7 @@ def process_pair(
     detect: Callable[[Difference, Image, Image], Candidates] | None = None,
     cut: Callable[[Candidates, Image, Image, Difference], Stamps] | None = None,
     classify: Callable[[Candidates, Stamps], Candidates] | None = None,
+    quality: Callable[[Image, Image, Difference, Candidates], QualityReport] | None = None,
     observe: Observe | None = None,
 ) -> PairResult:
     """Register, subtract, detect and classify.
@@ -50,8 +59,8 @@ def process_pair(
     ----------
     science, reference : Image
         PSF and stars are measured where they are missing.
-    align, subtract, detect, cut, classify : callable, optional
-        `Align()`, `Kernel()`, `Detect()`, `CutStamps()`, `RealBogus()`.
+    align, subtract, detect, cut, classify, quality : callable, optional
+        `Align()`, `Kernel()`, `Detect()`, `CutStamps()`, `RealBogus()`, `Quality()`.
     observe : callable, optional
         Called with each stage's name; the context manager it returns is entered around the stage.
 
@@ -82,10 +91,13 @@ def process_pair(
         stamps = (cut or CutStamps())(candidates, science, aligned, difference)
     with watch("classify"):
         candidates = (classify or RealBogus())(candidates, stamps)
+    with watch("quality"):
+        report = (quality or Quality())(science, aligned, difference, candidates)
+        candidates = candidates.with_columns(reject_reason=np.full(len(candidates), ", ".join(report.causes), "U120"))
     facts = {**_prefixed("reference_", reference.facts), **science.facts}
     facts |= {key: value for key, value in aligned.facts.items() if key.startswith("align_")}
-    facts |= {**difference.facts, "n_candidates": len(candidates)}
-    return PairResult(science, aligned, difference, candidates, stamps, facts)
+    facts |= {**difference.facts, **report.numbers, "n_candidates": len(candidates)}
+    return PairResult(science, aligned, difference, candidates, stamps, report, facts)
 
 
 def _prefixed(prefix: str, facts: Mapping[str, Fact]) -> dict[str, Fact]:

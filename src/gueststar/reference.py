@@ -27,6 +27,9 @@ class MakeReference(Options):
     slope_factor: float = Field(
         1.2, ge=0, le=10, description="Share of the local slope (e-/px) allowed on top of noise"
     )
+    widest: float = Field(
+        1.5, ge=1, le=20, description="Frames are left out whose FWHM is over this times that of the sharpest"
+    )
     align: Align = Field(Align(), description="Registration of the frames on each other")
 
     def __call__(self, images: Sequence[Image]) -> Image:
@@ -54,8 +57,11 @@ class MakeReference(Options):
         if not images:
             raise InputError("no frames to make a reference from")
         ordered = sorted(images, key=lambda image: (image.psf.fwhm if image.psf else 99.0, image.image_id))
+        ordered, blurred = self._sharp(ordered)
+        facts: dict[str, Fact]
         if len(ordered) == 1:
-            return replace(ordered[0], facts={**ordered[0].facts, "reference_frames": 1})
+            facts = {"reference_frames": 1, "reference_left_out": "; ".join(blurred)}
+            return replace(ordered[0], facts={**ordered[0].facts, **facts})
         # The sharpest may be a stranger: the next one is tried until at least half of the frames gather.
         moved, left_out = self._gather(ordered, 0)
         for first in range(1, len(ordered)):
@@ -68,7 +74,8 @@ class MakeReference(Options):
             raise AlignmentError(f"none of {len(images)} frames could be registered on another: {left_out[0]}")
         best = moved[0]
         data, variance, mask = self._coadd(moved)
-        facts: dict[str, Fact] = {"reference_frames": len(moved), "reference_left_out": "; ".join(left_out)}
+        left_out = blurred + left_out
+        facts = {"reference_frames": len(moved), "reference_left_out": "; ".join(left_out)}
         coadd = replace(
             best,
             data=data,
@@ -81,6 +88,17 @@ class MakeReference(Options):
             facts={**best.facts, **facts},
         )
         return measure_image(coadd)
+
+    def _sharp(self, ordered: Sequence[Image]) -> tuple[list[Image], list[str]]:
+        """Frames about as sharp as the sharpest, and why others are left out: one blurred frame spoils a coadd."""
+        sharpest = ordered[0].psf.fwhm if ordered[0].psf else None
+        kept, left_out = [], []
+        for image in ordered:
+            if sharpest and image.psf and image.psf.fwhm > self.widest * sharpest:
+                left_out.append(f"{image.image_id}: FWHM {image.psf.fwhm:.1f} px, the sharpest has {sharpest:.1f}")
+            else:
+                kept.append(image)
+        return kept, left_out
 
     def _gather(self, images: Sequence[Image], first: int) -> tuple[list[Image], list[str]]:
         """Frames on the grid and in the flux scale of one of them, itself first; and why others were left out."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["pair"]
 
 _WORDS = {
+    "quality": "judging the quality",
     "load": "reading and measuring both images",
     "measure": "measuring stars and PSF",
     "align": "registering the reference",
@@ -76,6 +77,8 @@ def pair(
     gueststar pair light.fits earlier.fits --dark dark.fits --flat flat.fits --gain 1.5 --out pair
     """  # noqa: D301
     settings = resolve(config, set_, instrument=instrument, subtract__engine=engine, device=device, gain_e_adu=gain)
+    from rich.markup import escape
+
     from gueststar.night.pair import run_pair
     from gueststar.night.products import read_candidates
 
@@ -86,6 +89,8 @@ def pair(
         )  # fmt: skip
     if not quiet:
         output().print(_summary(outcome))
+        if outcome.status == "rejected":
+            output().print(f"[bold magenta]Rejected by a quality gate[/] {escape(outcome.reason)}", soft_wrap=True)
         candidates = read_candidates(out / "candidates.parquet")
         if len(candidates):
             output().print(_table(candidates))

@@ -100,7 +100,7 @@ def _exit_code(result: NightResult) -> int:
         return 130
     if result.totals["crashed"]:
         return 3
-    return 1 if result.outcomes and not result.totals["ok"] else 0
+    return 1 if result.outcomes and not (result.totals["ok"] or result.totals["rejected"]) else 0
 
 
 def _print_result(result: NightResult, report: Path) -> None:

@@ -82,7 +82,7 @@ def run_pair(
     Returns
     -------
     Outcome
-        With status 'ok'; its product paths are relative to `out`.
+        With status 'ok', or 'rejected' by a quality gate; its product paths are relative to `out`.
 
     Raises
     ------
@@ -159,7 +159,8 @@ def process_images(
             # The image itself is sound; that its depth is not known is told, and no reason to drop it.
             facts["inject_error"] = injected.error
     outcome = Outcome(
-        names.image, "ok", field=science.field, chip=science.chip, mjd=science.mjd_mid, facts=facts,
+        names.image, "ok" if result.quality.passed else "rejected", stage="" if result.quality.passed else "quality",
+        reason=result.quality.reason, field=science.field, chip=science.chip, mjd=science.mjd_mid, facts=facts,
         seconds=dict(clock.seconds), products=products, counts=counts,
     )  # fmt: skip
     write_outcome(folder / "outcome.json", outcome, key=names.key, config_hash=names.config_hash)
@@ -169,7 +170,7 @@ def process_images(
 def _process(science: Image, reference: Image, config: Config, watch: Observe) -> PairResult:
     return process_pair(
         science, reference, align=config.align, subtract=config.subtract, detect=config.detect, cut=config.stamps,
-        classify=config.classify, observe=watch,
+        classify=config.classify, quality=config.quality, observe=watch,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as nn
 
 from gueststar.errors import SubtractionError
-from gueststar.planes import box_mean, grow_mask
+from gueststar.planes import box_mean, grow_mask, quartiles
 from gueststar.subtract.bins import BIN, binned
 from gueststar.subtract.score import score_difference
 from gueststar.types import Difference, Fact, Image, Mask, Psf
@@ -53,9 +53,12 @@ def light(image: Image) -> torch.Tensor:
     -------
     Tensor of bool, shape (ny, nx)
     """
-    smooth = box_mean(binned(image.data), 1)
+    noise = binned(image.variance).sqrt_()
     # Nine bins of four pixels each: the noise of their mean is a sixth of a pixel's.
-    lit = grow_mask(smooth > (4.0 / 6.0) * binned(image.variance).sqrt_(), 2)
+    pull = box_mean(binned(image.data), 1).div_(noise).mul_(6.0)
+    # Noise that is correlated, in rows or columns, averages less: its own scatter is taken, from the darker half.
+    low, middle, _ = quartiles(pull[::4, ::4].reshape(-1).cpu().numpy(), most=20_000)
+    lit = grow_mask(pull > 4.0 * max(1.0, 2.0 * (middle - low) / 1.349), 2)
     ny, nx = image.shape
     full = lit.repeat_interleave(BIN, 0).repeat_interleave(BIN, 1)
     return nn.pad(full, (0, nx - full.shape[1], 0, ny - full.shape[0]), value=False)

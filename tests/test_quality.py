@@ -1,0 +1,138 @@
+"""Quality gates: each number on planes where it is known, each cause by its limit, and what becomes of a bad image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gueststar.errors import ConfigError
+from gueststar.quality import CAUSES, Quality, transparency_scatter
+from gueststar.types import Candidates, Difference, Image, Mask, Psf, Stars
+
+SHAPE = (300, 400)
+
+
+def stamp(fwhm: float, stretch: float = 1.0) -> Psf:
+    y, x = np.mgrid[-12:13, -12:13]
+    gauss = np.exp(-((x / stretch) ** 2 + (y * stretch) ** 2) * 4.0 * np.log(2.0) / fwhm**2)
+    return Psf.from_stamp(gauss / gauss.sum())
+
+
+def stars(n: int = 200, *, dimming: np.ndarray | float = 1.0, seed: int = 3) -> Stars:
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(5, SHAPE[1] - 5, n), rng.uniform(5, SHAPE[0] - 5, n)
+    flux = rng.uniform(1e4, 1e5, n) * dimming
+    ones = np.ones(n)
+    return Stars(x, y, flux, 100.0 * ones, 3.0 * ones, ones, 0.1 * flux, flags=np.zeros(n, np.int64))
+
+
+def image(**changes) -> Image:
+    plane = Image.from_arrays(np.zeros(SHAPE, np.float32), 100.0)
+    return replace(plane, **{"psf": stamp(3.0), "stars": stars(), "facts": {"align_rms_px": 0.02}, **changes})
+
+
+def difference(**changes) -> Difference:
+    planes = {name: torch.zeros(SHAPE) for name in ("data", "variance", "score", "flux", "flux_err")}
+    made = Difference(
+        **planes, mask=torch.zeros(SHAPE, dtype=torch.int16), psf=stamp(3.0), science_id="s", reference_id="r",
+        engine="kernel", facts={"kernel_sum": 1.0, "kernel_misfit": 0.01, "convolved": "reference"},
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def many(n: int) -> Candidates:
+    empty = Candidates.empty().table
+    for _ in range(n):
+        empty.add_row()
+    return Candidates(empty)
+
+
+def flagged(share: float) -> torch.Tensor:
+    mask = torch.zeros(SHAPE, dtype=torch.int16)
+    mask[: int(share * SHAPE[0])] = int(Mask.NO_DATA)
+    return mask
+
+
+def patchy() -> np.ndarray:
+    return np.where(stars().x > 200, 0.6, 1.0)
+
+
+GOOD = (image(), image(), difference(), many(3))
+BAD = {
+    "misaligned": (image(), image(facts={"align_rms_px": 1.2}), difference(), many(3)),
+    "trailed": (image(psf=stamp(4.0, 1.5)), image(), difference(), many(3)),
+    "wide PSF": (image(psf=stamp(7.0)), image(psf=stamp(2.1)), difference(), many(3)),
+    "clouds": (image(stars=stars(dimming=patchy())), image(), difference(), many(3)),
+    "crowded": (image(stars=stars(3000)), image(), difference(), many(3)),
+    "bright star": (image(facts={"saturated_fraction": 0.2}), image(), difference(), many(3)),
+    "high background": (replace(image(), variance=torch.full(SHAPE, 4e4)), image(), difference(), many(3)),
+    "reference holes": (image(), image(), difference(mask=flagged(0.8)), many(3)),
+    "poor subtraction": (image(), image(), difference(facts={"kernel_misfit": 0.4, "kernel_sum": 1.0}), many(3)),
+    "too many candidates": (image(), image(), difference(), many(200)),
+}
+
+
+def test_a_good_image_passes() -> None:
+    report = Quality()(*GOOD)
+    assert report.passed
+    assert report.reason == ""
+    assert set(report.numbers) == {name for name, *_ in CAUSES.values()}
+
+
+@pytest.mark.parametrize("cause", sorted(CAUSES))
+def test_each_cause_is_named_with_its_number_and_limit(cause: str) -> None:
+    report = Quality()(*BAD[cause])
+    name, _, option = CAUSES[cause]
+    assert cause in report.causes
+    assert f"limit {getattr(Quality(), option):g} (quality.{option})" in report.reason
+    assert f"{report.numbers[name]:.3g}" in report.reason
+    assert not report.passed
+
+
+@pytest.mark.parametrize("cause", sorted(CAUSES))
+def test_a_limit_of_zero_switches_a_gate_off(cause: str) -> None:
+    assert cause not in Quality(**{CAUSES[cause][2]: 0.0})(*BAD[cause]).causes
+
+
+def test_the_worst_cause_comes_first() -> None:
+    report = Quality()(image(), image(facts={"align_rms_px": 0.4}), difference(mask=flagged(0.8)), many(500))
+    assert report.causes[0] == "too many candidates"
+    assert set(report.causes) >= {"misaligned", "reference holes"}
+
+
+def test_what_cannot_be_measured_rejects_nothing() -> None:
+    bare = image(psf=None, stars=None, facts={})
+    report = Quality()(bare, bare, difference(facts={}), Candidates.empty())
+    assert report.passed
+    assert report.numbers["quality_transparency_mag"] is None
+    assert report.numbers["quality_ellipticity"] is None
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.1, 0.3])
+def test_transparency_is_the_scatter_over_the_chip(amplitude: float) -> None:
+    plain = stars(2000)
+    mag = amplitude * np.sin(plain.x * 2.0 * np.pi / 400.0) * np.sqrt(2.0)
+    noise = 10 ** (-0.4 * np.random.default_rng(5).normal(0.0, 0.05, 2000))
+    seen = replace(plain, flux=plain.flux * 10 ** (-0.4 * mag) * noise)
+    found = transparency_scatter(seen, plain, SHAPE)
+    assert found == pytest.approx(amplitude, abs=0.02 + 0.25 * amplitude)
+
+
+def test_few_stars_tell_nothing_of_clouds() -> None:
+    assert transparency_scatter(stars(5), stars(5), SHAPE) is None
+    assert transparency_scatter(Stars.empty(), stars(), SHAPE) is None
+
+
+def test_swapped_convolution_compares_the_same_noise() -> None:
+    facts = {"kernel_sum": 4.0, "convolved": "science"}
+    swapped = Quality()(image(), image(), difference(facts=facts), many(1)).numbers["quality_noise_ratio"]
+    plain = Quality()(image(), image(), difference(facts={"kernel_sum": 0.25}), many(1)).numbers["quality_noise_ratio"]
+    assert swapped == pytest.approx(plain) == pytest.approx(4.0)
+
+
+def test_limits_have_bounds() -> None:
+    with pytest.raises(ConfigError, match="ellipticity"):
+        Quality.parse({"ellipticity": 2.0})
