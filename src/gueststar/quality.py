@@ -75,7 +75,7 @@ class Quality(Options):
     noise_ratio: float = Field(8.0, ge=0, le=1000, description="Noise of the science sky over the reference's, in flux")
     masked: float = Field(0.6, ge=0, le=1, description="Share of the pixels that are flagged in either image")
     misfit: float = Field(0.12, ge=0, le=10, description="What the kernel leaves of a star's light (engine kernel)")
-    candidates: float = Field(150.0, ge=0, le=1e6, description="Candidates per million pixels")
+    candidates: float = Field(500.0, ge=0, le=1e6, description="Candidates per million pixels")
 
     def __call__(
         self, science: Image, reference: Image, difference: Difference, candidates: Candidates

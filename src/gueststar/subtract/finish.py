@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as nn
 
 from gueststar.errors import SubtractionError
-from gueststar.planes import box_mean, grow_mask, quartiles
-from gueststar.subtract.bins import BIN, binned
+from gueststar.planes import box_mean, grow_mask
 from gueststar.subtract.score import score_difference
 from gueststar.types import Difference, Fact, Image, Mask, Psf
 
@@ -45,23 +44,19 @@ def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def light(image: Image) -> torch.Tensor:
-    """Where an image has light above the sky: means over 6 x 6 px above 4 sigma, and their neighbours.
+    """Where an image has light above the sky: 3 x 3 means over 4 sigma, grown by 2 px.
 
-    A lower limit would leave out noise peaks, too, and make the sky that is left too quiet.
+    A lower limit, or means over more pixels, would leave out noise that is correlated in rows and columns, too, and
+    make the sky that is left too quiet.
 
     Returns
     -------
     Tensor of bool, shape (ny, nx)
     """
-    noise = binned(image.variance).sqrt_()
-    # Nine bins of four pixels each: the noise of their mean is a sixth of a pixel's.
-    pull = box_mean(binned(image.data), 1).div_(noise).mul_(6.0)
-    # Noise that is correlated, in rows or columns, averages less: its own scatter is taken, from the darker half.
-    low, middle, _ = quartiles(pull[::4, ::4].reshape(-1).cpu().numpy(), most=20_000)
-    lit = grow_mask(pull > 4.0 * max(1.0, 2.0 * (middle - low) / 1.349), 2)
-    ny, nx = image.shape
-    full = lit.repeat_interleave(BIN, 0).repeat_interleave(BIN, 1)
-    return nn.pad(full, (0, nx - full.shape[1], 0, ny - full.shape[0]), value=False)
+    smooth = box_mean(image.data, 1)
+    lit = (smooth > 1.3 * image.variance.sqrt()) & (image.data.abs() > 0)
+    dense = box_mean(lit.to(torch.float32), 1) > 0.6
+    return grow_mask(dense, 2)
 
 
 def finish_difference(
