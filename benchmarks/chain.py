@@ -15,9 +15,7 @@ import json
 import os
 import platform
 import resource
-import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -33,6 +31,7 @@ import numpy as np
 import torch
 from astropy.io import fits
 from astropy.table import Table
+from peers import call, cpu_seconds, extract, programs, run_swarp, written_for_extractor, written_for_swarp
 
 from gueststar import Image, __version__, process_pair
 from gueststar.align import Align
@@ -52,16 +51,10 @@ class Watch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), _cpu()
+        wall, cpu = time.perf_counter(), cpu_seconds()
         yield
         self.wall[stage].append(time.perf_counter() - wall)
-        self.cpu[stage].append(_cpu() - cpu)
-
-
-def _cpu() -> float:
-    """Processor time of this process and of its finished children, s."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+        self.cpu[stage].append(cpu_seconds() - cpu)
 
 
 def ours(pair: SimulatedPair, watch: Watch) -> tuple[Image, Image, Table]:
@@ -76,31 +69,22 @@ def ours(pair: SimulatedPair, watch: Watch) -> tuple[Image, Image, Table]:
 
 def peers(science: Image, reference: Image, watch: Watch, found: dict[str, str]) -> int | None:
     """SWarp, hotpants and source-extractor on the same pixels; the number of positive detections."""
-    if not {"swarp", "hotpants", "extractor"} <= set(found):
+    if not {"SWarp", "hotpants", "extractor"} <= set(found):
         return None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for label, image in (("science", science), ("reference", reference)):
-            header = image.wcs.to_header(relax=True)
-            fits.writeto(folder / f"{label}.fits", image.numpy(), header)
-        target = science.wcs.to_header(relax=True)
-        ny, nx = science.shape
-        target["NAXIS"], target["NAXIS1"], target["NAXIS2"] = 2, nx, ny
-        (folder / "coadd.head").write_text(target.tostring(sep="\n", endcard=True) + "\n")
+        written_for_swarp(folder, science, reference)
+        written_for_extractor(folder, science.psf.fwhm)
         with watch("peers"):
             with watch("SWarp"):
-                _call(
-                    [found["swarp"], "reference.fits", "-IMAGEOUT_NAME", "coadd.fits", "-SUBTRACT_BACK", "N"]
-                    + ["-RESAMPLING_TYPE", "LANCZOS3", "-NTHREADS", "1", "-WRITE_XML", "N", "-VERBOSE_TYPE", "QUIET"],
-                    folder,
-                )
+                run_swarp(found["SWarp"], folder)
             aligned = np.ascontiguousarray(fits.getdata(folder / "coadd.fits"), dtype=np.float32)
             with watch("hotpants"):
                 engine = Hotpants()
                 _write_hotpants(folder, science, reference, aligned)
-                _call(engine._command(found["hotpants"], folder, science, reference), folder)
+                call(engine._command(found["hotpants"], folder, science, reference), folder)
             with watch("source-extractor"):
-                return _extract(found["extractor"], folder, science.psf.fwhm)
+                return extract(found["extractor"], folder)
 
 
 def _write_hotpants(folder: Path, science: Image, reference: Image, aligned: np.ndarray) -> None:
@@ -115,41 +99,6 @@ def _write_hotpants(folder: Path, science: Image, reference: Image, aligned: np.
     }
     for label, plane in planes.items():
         fits.writeto(folder / f"{label}.fits", plane.astype(plane.dtype.newbyteorder("=")), overwrite=True)
-
-
-def _extract(program: str, folder: Path, fwhm: float) -> int:
-    (folder / "default.param").write_text("X_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n")
-    grid = np.mgrid[-4:5, -4:5]
-    kernel = np.exp(-(grid**2).sum(0) / (2.0 * (fwhm / 2.3548) ** 2))
-    rows = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in kernel)
-    (folder / "psf.conv").write_text(f"CONV NORM\n{rows}\n")
-    _call(
-        [program, "difference.fits", "-PARAMETERS_NAME", "default.param", "-FILTER_NAME", "psf.conv"]
-        + ["-DETECT_THRESH", "2.5", "-DETECT_MINAREA", "3", "-BACK_TYPE", "MANUAL", "-CATALOG_NAME", "out.cat"]
-        + ["-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "noise.fits", "-VERBOSE_TYPE", "QUIET"],
-        folder,
-    )
-    lines = (folder / "out.cat").read_text().splitlines()
-    return sum(not line.startswith("#") for line in lines)
-
-
-def _call(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed: {(done.stdout + done.stderr)[-500:]}")
-
-
-def programs() -> dict[str, str]:
-    """Peers that are installed."""
-    names = {"swarp": ("SWarp", "swarp"), "hotpants": ("hotpants",), "extractor": ("source-extractor", "sex")}
-    found = {}
-    for label, spellings in names.items():
-        paths = [path for name in spellings if (path := shutil.which(name))]
-        if paths:
-            found[label] = paths[0]
-        else:
-            print(f"peer not installed, left out: {spellings[0]}")
-    return found
 
 
 def medians(times: Seconds) -> dict[str, float]:

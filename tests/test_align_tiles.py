@@ -61,16 +61,16 @@ def test_no_shift_gives_the_same_pixels() -> None:
     plane = torch.from_numpy(np.random.default_rng(1).normal(size=SHAPE).astype(np.float32))
     tiles = TileMap.of(lambda points: points, SHAPE)
     assert torch.allclose(interpolate_tiles(plane, tiles), plane, atol=1e-6)
-    values, outside = nearest_tiles(plane, tiles)
+    (values,), outside = nearest_tiles([plane], tiles)
     assert torch.equal(values, plane)
     assert not outside.any()
 
 
 def test_positions_beyond_the_source_are_told() -> None:
     plane = torch.ones(SHAPE)
-    _, outside = nearest_tiles(plane, TileMap.of(lambda points: np.add(points, [-10.0, 500.0]), SHAPE))
+    _, outside = nearest_tiles([plane], TileMap.of(lambda points: np.add(points, [-10.0, 500.0]), SHAPE))
     assert outside.all()
-    _, outside = nearest_tiles(plane, TileMap.of(lambda points: np.add(points, [-10.5, 0.0]), SHAPE))
+    _, outside = nearest_tiles([plane], TileMap.of(lambda points: np.add(points, [-10.5, 0.0]), SHAPE))
     assert outside[:, :11].all()
     assert not outside[:, 11:].any()
 

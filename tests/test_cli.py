@@ -124,6 +124,12 @@ def test_run_writes_a_report_and_counts_in_its_exit_code(tmp_path: Path, monkeyp
     assert again.exit_code == 0
     assert "3 kept from an earlier run" in again.stdout
 
+    strict = ["--set", "night.pictures=false", "--set", "quality.width_ratio=0.2"]
+    rejected = call("run", tmp_path / "night", "--out", tmp_path / "out4", *strict)
+    assert rejected.exit_code == 0
+    assert "rejected" in rejected.stdout
+    assert "wide PSF" in rejected.stderr.replace("\n", " ")
+
     def fails(*_args: Any, **_options: Any) -> None:
         raise ZeroDivisionError("a bug")
 

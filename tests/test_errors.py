@@ -16,6 +16,7 @@ PARENTS = {
     "PixelError": "InputError",
     "AlignmentError": "StageError",
     "SubtractionError": "StageError",
+    "QualityError": "StageError",
     "ModelError": "StageError",
 }
 

@@ -23,6 +23,7 @@ from gueststar.night.frames import FoundFrame, find_frames, group_lights
 from gueststar.night.guard import Guarded, StageClock, lost
 from gueststar.night.pool import ProcessMap
 from gueststar.night.products import read_candidates, read_outcome
+from gueststar.report import write_report
 from gueststar.types import Outcome
 
 PLAIN = load_config(None, ["night.pictures=false"])
@@ -260,6 +261,25 @@ def test_bad_images_do_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.M
     again = run_night(folder, tmp_path / "out", PLAIN, mapper=map)
     assert again.totals["crashed"] == 0
     assert again.kept == result.totals["ok"]
+
+
+def test_rejected_image_keeps_its_products_and_says_why(night: Path, tmp_path: Path) -> None:
+    strict = load_config(None, ["night.pictures=false", "quality.width_ratio=0.2", "quality.misfit=1e-9"])
+    result = run_night(night, tmp_path / "out", strict, mapper=map)
+    assert result.totals == {"ok": 0, "rejected": len(result.outcomes), "failed": 0, "crashed": 0}
+    assert result.outcomes
+    for outcome in result.outcomes:
+        assert outcome.stage == "quality"
+        assert "wide PSF: " in outcome.reason
+        assert "limit 0.2 (quality.width_ratio)" in outcome.reason
+        folder = tmp_path / "out" / "images" / outcome.image
+        assert read_outcome(folder / "outcome.json")[0] == outcome
+        reasons = set(read_candidates(folder / "candidates.parquet").table["reject_reason"])
+        assert all("wide PSF" in reason for reason in reasons)
+    assert any(is_found(tmp_path / "out" / "images" / outcome.image) for outcome in result.outcomes)
+    page = write_report(tmp_path / "out").read_text()
+    assert "Not processed, or rejected" in page
+    assert "quality.width_ratio" in page
 
 
 def test_unreadable_first_frame_is_replaced_in_the_reference(tmp_path: Path) -> None:

@@ -206,3 +206,14 @@ def test_a_frame_given_twice_counts_once():
     _, images, _ = frames(2)
     coadd = MakeReference()([images[0], images[0], images[1]])
     assert coadd.facts["reference_frames"] == 2
+
+
+def test_blurred_frames_are_left_out_and_told():
+    _, images, _ = frames(4, fwhm=(2.5, 2.7, 4.6, 2.6))
+    coadd = MakeReference()(images)
+    assert coadd.facts["reference_frames"] == 3
+    assert f"{images[2].image_id}: FWHM 4." in coadd.facts["reference_left_out"]
+    assert coadd.psf.fwhm < 2.9
+    whole = MakeReference(widest=5.0)(images)
+    assert whole.facts["reference_frames"] == 4
+    assert whole.psf.fwhm > coadd.psf.fwhm

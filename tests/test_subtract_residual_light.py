@@ -83,6 +83,17 @@ def test_halo_of_a_saturated_star_is_taken_out_and_a_transient_beside_it_stays()
     assert flux == pytest.approx(1500.0, rel=0.12)
 
 
+def test_what_a_bright_star_varies_by_stays() -> None:
+    """A star of S/N 5,000 that is not saturated, 10 % brighter than before: round, centred, and no halo."""
+    image = frame(2e5)
+    extra = np.zeros(image.shape, np.float32)
+    extra[60:81, 50:71] += 2e4 * stamp()
+    left, facts = cleaned(extra, image)
+    flux = (left[60:81, 50:71] * stamp()).sum() / (stamp() ** 2).sum()
+    assert facts["halos_subtracted"] == 0
+    assert flux == pytest.approx(2e4, rel=0.01)
+
+
 @pytest.mark.parametrize("level", [-8.0, 0.0, 5.0])
 def test_level_of_empty_sky_becomes_zero(level: float) -> None:
     image = frame(500.0)

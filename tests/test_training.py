@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gueststar.errors import InputError, OutputError
+from gueststar.quality import Quality
 from gueststar.realbogus.card import read_model
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.score import load_model
@@ -15,6 +16,7 @@ from gueststar.simulate.survey import Survey
 from gueststar.training import (
     Training,
     TrainingSet,
+    make,
     make_and_train,
     make_training_set,
     real_pairs,
@@ -124,6 +126,14 @@ def test_frames_without_stars_are_left_out_and_told(tmp_path):
     assert "Error with default" in failures[0]
     with pytest.raises(InputError, match="no stamps at all"):
         make_training_set(empty, tmp_path / "none")
+
+
+def test_rejected_images_train_nothing(monkeypatch):
+    strict = Quality(width_ratio=0.01)
+    monkeypatch.setattr(make, "Chain", lambda: Chain(quality=strict))
+    pieces, failures = simulated_rows(SMALL.model_copy(update={"worse_passes": 0}), 0)
+    assert not pieces
+    assert failures[0].startswith("QualityError with default: the image trains nothing: wide PSF")
 
 
 def test_real_frames_are_paired_within_their_field(frames):

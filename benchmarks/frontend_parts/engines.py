@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from astropy.io import fits
+from peers import cpu_seconds, extract, programs, run_swarp, written_for_extractor, written_for_swarp
 
 from frontend_parts.fields import FieldPair, oracle_data
 from gueststar.align import Align
@@ -22,16 +20,10 @@ from gueststar.subtract.finish import finish_difference
 from gueststar.subtract.hotpants import Hotpants
 from gueststar.types import Difference, Image
 
-__all__ = ["Engine", "available", "cpu_seconds", "engines", "oracle", "swarp"]
+__all__ = ["Engine", "available", "engines", "oracle", "swarp"]
 
 #: Science, aligned reference -> difference.
 Engine = Callable[[Image, Image], Difference]
-
-
-def cpu_seconds() -> float:
-    """Processor time of this process and its finished children."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 def engines(names: list[str]) -> dict[str, Engine]:
@@ -49,38 +41,25 @@ def oracle(pair: FieldPair) -> Difference:
 
 
 def available() -> dict[str, str]:
-    """Peer programs and packages that are installed: name to path or version."""
-    found = {}
-    for label, spellings in (
-        ("SWarp", ("SWarp", "swarp")), ("hotpants", ("hotpants",)), ("extractor", ("source-extractor", "sex")),
-    ):  # fmt: skip
-        paths = [path for name in spellings if (path := shutil.which(name))]
-        if paths:
-            found[label] = paths[0]
+    """Peer programs and packages that are installed: name to path."""
+    found = programs()
     try:
-        import sfft  # noqa: F401
+        import sfft
 
-        found["sfft"] = "sfft"
+        found["sfft"] = str(sfft.__file__)
     except ImportError:
-        pass
+        print("peer not installed, left out: sfft")
     return found
 
 
 def swarp(program: str, pair: FieldPair) -> tuple[Image, float]:
     """The reference on the science grid by SWarp and the headers' WCS, errors included; and the processor time."""
-    science, reference = pair.science, pair.reference
-    moved = Align()(science, reference)  # masks and noise of our own: SWarp's weights know less
+    moved = Align()(pair.science, pair.reference)  # masks and noise of our own: SWarp's weights know less
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fits.writeto(folder / "reference.fits", reference.numpy(), reference.wcs.to_header(relax=True))
-        target = science.wcs.to_header(relax=True)
-        ny, nx = science.shape
-        target["NAXIS"], target["NAXIS1"], target["NAXIS2"] = 2, nx, ny
-        (folder / "coadd.head").write_text(target.tostring(sep="\n", endcard=True) + "\n")
+        written_for_swarp(folder, pair.science, pair.reference)
         started = cpu_seconds()
-        command = [program, "reference.fits", "-IMAGEOUT_NAME", "coadd.fits", "-SUBTRACT_BACK", "N"]
-        command += ["-RESAMPLING_TYPE", "LANCZOS3", "-NTHREADS", "1", "-WRITE_XML", "N", "-VERBOSE_TYPE", "QUIET"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        run_swarp(program, folder)
         seconds = cpu_seconds() - started
         data = np.ascontiguousarray(fits.getdata(folder / "coadd.fits"), dtype=np.float32)
     lost = moved.numpy("mask") != 0
@@ -103,16 +82,9 @@ def extractor(program: str, difference: Difference) -> float:
         folder = Path(name)
         fits.writeto(folder / "difference.fits", difference.numpy())
         fits.writeto(folder / "noise.fits", np.sqrt(difference.numpy("variance")))
-        (folder / "default.param").write_text("X_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n")
-        grid = np.mgrid[-4:5, -4:5]
-        kernel = np.exp(-(grid**2).sum(0) / (2.0 * (difference.psf.fwhm / 2.3548) ** 2))
-        rows = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in kernel)
-        (folder / "psf.conv").write_text(f"CONV NORM\n{rows}\n")
+        written_for_extractor(folder, difference.psf.fwhm)
         started = cpu_seconds()
-        command = [program, "difference.fits", "-PARAMETERS_NAME", "default.param", "-FILTER_NAME", "psf.conv"]
-        command += ["-DETECT_THRESH", "2.5", "-DETECT_MINAREA", "3", "-BACK_TYPE", "MANUAL", "-CATALOG_NAME", "out.cat"]
-        command += ["-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "noise.fits", "-VERBOSE_TYPE", "QUIET"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        extract(program, folder)
         return cpu_seconds() - started
 
 

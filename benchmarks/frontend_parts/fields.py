@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from astropy.table import Table
 from numpy.typing import NDArray
+from simulated_night import on_frame
 
 from gueststar.simulate import exposure, visits
-from gueststar.simulate.camera import make_wcs, world_to_pixel
 from gueststar.simulate.night import simulate_pair
 from gueststar.simulate.survey import Survey
 from gueststar.types import Image
@@ -49,7 +49,7 @@ class FieldPair:
     """A calibrated pair and what is true about it.
 
     `truth` of the science frame and `reference_truth` (x and y on the science frame); `scene` (ny, nx) is the light of
-    the science frame without transients and noise, e-; `seconds` the processor time of one ingest.
+    the science frame without transients and noise, e-.
     """
 
     science: Image
@@ -85,27 +85,8 @@ def make_pair(field: str, seed: int, shape: tuple[int, int] = SHAPE) -> FieldPai
     survey = Survey(**{**quiet, **_COMMON, **FIELDS[field]})
     with _recorded() as (frames, scenes):
         pair = simulate_pair(survey, seed=seed, shape=shape)
-    reference_truth = frames[1][1].copy()
-    x, y = _on_science(reference_truth, pair.truth, pair.science.header)
-    reference_truth["x"], reference_truth["y"] = x, y
-    return FieldPair(
-        pair.science.image(), pair.reference.image(), pair.truth, reference_truth[np.isfinite(x)], scenes[0]
-    )
-
-
-def _on_science(rows: Table, truth: Table, header: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where rows of the reference lie on the science frame: by the header, freed of its error by common sources."""
-    wcs = make_wcs(dict(header))
-    known = truth[np.asarray(truth["source_id"]) >= 0]
-    x, y = world_to_pixel(wcs, known["ra"], known["dec"])
-    near = np.isfinite(x) & (np.hypot(known["x"] - x, known["y"] - y) < 20.0)
-    terms = np.column_stack([np.ones(near.sum()), x[near], y[near]])
-    px, py = world_to_pixel(wcs, rows["ra"], rows["dec"])
-    found = []
-    for name, start, here in (("x", x, px), ("y", y, py)):
-        fitted = np.linalg.lstsq(terms, np.asarray(known[name] - start)[near], rcond=None)[0]
-        found.append(here + np.column_stack([np.ones(len(here)), px, py]) @ fitted)
-    return found[0], found[1]
+    reference_truth = on_frame(frames[1][1], pair.truth, pair.science.header)
+    return FieldPair(pair.science.image(), pair.reference.image(), pair.truth, reference_truth, scenes[0])
 
 
 def oracle_data(pair: FieldPair) -> torch.Tensor:

@@ -11,6 +11,7 @@
     ├── StageError             a stage could not do its work on sound input
     │   ├── AlignmentError     science and reference cannot be registered
     │   ├── SubtractionError   no matching kernel could be found
+    │   ├── QualityError       an image failed a quality gate where only sound ones will do
     │   └── ModelError         a real/bogus model is missing, damaged or does not fit the stamps
     ├── MissingPartError       an optional program or package is not installed
     └── OutputError            a product cannot be written, or exists already
@@ -33,6 +34,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PixelError",
+    "QualityError",
     "StageError",
     "SubtractionError",
 ]
@@ -95,6 +97,10 @@ class AlignmentError(StageError):
 
 class SubtractionError(StageError):
     """No matching kernel could be found."""
+
+
+class QualityError(StageError):
+    """An image failed a quality gate where only sound ones will do."""
 
 
 class ModelError(StageError):

@@ -93,7 +93,7 @@ def process_pair(
         candidates = (classify or RealBogus())(candidates, stamps)
     with watch("quality"):
         report = (quality or Quality())(science, aligned, difference, candidates)
-        candidates = candidates.with_columns(reject_reason=np.full(len(candidates), ", ".join(report.causes), "U120"))
+        candidates = candidates.with_columns(reject_reason=np.full(len(candidates), ", ".join(report.causes)))
     facts = {**_prefixed("reference_", reference.facts), **science.facts}
     facts |= {key: value for key, value in aligned.facts.items() if key.startswith("align_")}
     facts |= {**difference.facts, **report.numbers, "n_candidates": len(candidates)}

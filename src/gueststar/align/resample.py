@@ -89,8 +89,7 @@ def resample(
 def _by_tiles(reference: Image, tiles: TileMap) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Data, variance and mask where the map is nearly a shift: the variance, which is smooth, from nearest pixels."""
     data = interpolate_tiles(reference.data, tiles)
-    variance, _ = nearest_tiles(reference.variance, tiles)
-    flags, outside = nearest_tiles(grow_mask(reference.mask, 1), tiles)
+    (variance, flags), outside = nearest_tiles((reference.variance, grow_mask(reference.mask, 1)), tiles)
     scale = float(tiles.area.mean())
     return data, variance.mul_(scale), flags | outside.to(torch.int16) * int(Mask.NO_DATA)
 

@@ -165,7 +165,7 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
             tasks[stage] = bar.add_task(stage, total=total, counts="", visible=total > 0)
         if outcome is not None:
             counts[outcome.status] += 1
-            if outcome.status in ("failed", "crashed"):
+            if outcome.status != "ok":
                 text = escape(f"{outcome.image}: {outcome.reason}")
                 bar.console.print(f"[{_COLOURS[outcome.status]}]{outcome.status}[/] {text}", soft_wrap=True)
         text = " ".join(f"[{_COLOURS[status]}]{n} {status}[/]" for status, n in counts.items())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as nn
 
-__all__ = ["BIN", "Bins", "binned", "unbinned"]
+__all__ = ["BIN", "Bins", "any_in_bin", "binned", "unbinned"]
 
 BIN = 2  #: px; side of a bin
 
@@ -26,9 +26,7 @@ class Bins:
     @classmethod
     def of(cls, data: torch.Tensor, variance: torch.Tensor, mask: torch.Tensor) -> Bins:
         """Bin the planes of a difference, each (ny, nx)."""
-        flagged = mask != 0
-        a, b, c, d = _corners(flagged)
-        return cls(binned(data), binned(variance) / BIN**2, ~(a | b | c | d))
+        return cls(binned(data), binned(variance) / BIN**2, ~any_in_bin(mask != 0))
 
     def minus(self, model: torch.Tensor) -> Bins:
         """The same with a model subtracted."""
@@ -39,6 +37,12 @@ def binned(plane: torch.Tensor) -> torch.Tensor:
     """Mean over 2 x 2 px."""
     a, b, c, d = _corners(plane)
     return (a + b).add_(c).add_(d).mul_(0.25)
+
+
+def any_in_bin(plane: torch.Tensor) -> torch.Tensor:
+    """Whether any of the four pixels of a bin is True."""
+    a, b, c, d = _corners(plane)
+    return a | b | c | d
 
 
 def _corners(plane: torch.Tensor) -> tuple[torch.Tensor, ...]:

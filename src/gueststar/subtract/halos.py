@@ -3,7 +3,8 @@
 The core of a saturated star is lost in one image or both, so that no kernel knows how much light its wings should
 have. Its residual halo is round, nearly, and far brighter than the noise: the median over rings around the star, kept
 outwards as long as it is significant, is subtracted. A transient beside the star lifts a few pixels of a ring and
-leaves the median alone.
+leaves the median alone. Stars that are not saturated are left as they are, however bright: what is round and centred
+on one of them may be its own variation, or a supernova on a nucleus.
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import label
-from scipy.spatial import cKDTree
 
 from gueststar.planes import quartiles
-from gueststar.subtract.bins import BIN, Bins
+from gueststar.subtract.bins import Bins, any_in_bin
 from gueststar.types import Image, Mask
 
 __all__ = ["bright_centres", "fit_halos"]
 
 _REACH = 24  # bins
 _SMALLEST_BLOB = 3  # bins; smaller saturated groups are hot pixels and cosmic rays
-_MINIMUM_SNR = 1000.0
 _SIGNIFICANT = 2.5
 _FEWEST = 6  # good bins in a ring
 _MOST = 400  # stars
@@ -55,30 +54,21 @@ def fit_halos(difference: Bins, centres: NDArray[np.float64]) -> tuple[torch.Ten
 
 
 def bright_centres(science: Image, reference: Image) -> NDArray[np.float64]:
-    """Centres x, y in bins, of saturated groups and of other very bright stars, the largest first; shape (n, 2).
+    """Centres x, y in bins of the groups of saturated pixels, the largest first; shape (n, 2).
 
     Parameters
     ----------
     science, reference : Image
-        On the same grid; their masks tell the saturated stars, the reference's stars the other bright ones.
+        On the same grid; a star that is saturated in one of them is enough.
     """
-    full = ((science.mask | reference.mask) & int(Mask.SATURATED)) != 0
-    ny, nx = (int(n) // BIN * BIN for n in full.shape)
-    blocks = (full[0:ny:2, 0:nx:2] | full[1:ny:2, 0:nx:2] | full[0:ny:2, 1:nx:2] | full[1:ny:2, 1:nx:2]).cpu().numpy()
+    blocks = any_in_bin(((science.mask | reference.mask) & int(Mask.SATURATED)) != 0).cpu().numpy()
     blobs, n = label(blocks)
     size = np.bincount(blobs.ravel(), minlength=n + 1)[1:]
     y, x = np.nonzero(blocks)
     number = blobs[y, x] - 1
     centres = np.column_stack([np.bincount(number, axis, n) / np.maximum(size, 1) for axis in (x, y)])
-    centres = centres[np.argsort(-size, kind="stable")][: (size >= _SMALLEST_BLOB).sum()][:_MOST]
-    stars = reference.stars
-    if stars is None:
-        return centres
-    bright = stars.snr > _MINIMUM_SNR
-    others = (np.column_stack((stars.x[bright], stars.y[bright])) + 0.5) / BIN - 0.5
-    if len(centres) and len(others):
-        others = others[cKDTree(centres).query(others)[0] > 4.0]
-    return np.concatenate((centres, others))[:_MOST]
+    largest = np.argsort(-size, kind="stable")
+    return np.asarray(centres[largest][: (size >= _SMALLEST_BLOB).sum()][:_MOST])
 
 
 def _window(x: float, y: float, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], NDArray[np.float64]]:

@@ -11,6 +11,9 @@ Gaussian prior, wide at the centre and narrow in the outskirts of the kernel, ke
 from running away with noise; it plays the part of the regularisation of Becker et al. (2012, MNRAS 425, 1341).
 
 Where the science image is the sharper one, it is the one that is convolved, and the difference is scaled back.
+
+What no kernel of this size can match is taken out last: far wings, halos of saturated stars and the level of the sky
+(`gueststar.subtract.residual_light`).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def subtract_residual_light(
     wings, share = fit_wings(start, binned(reference.data), reference.stars or Stars.empty())
     halos, count = fit_halos(start.minus(wings), bright_centres(science, reference))
     model = wings + halos
-    level, _ = fit_level(start.minus(model), binned(sources.to(data.dtype)) > 0)
+    level = fit_level(start.minus(model), binned(sources.to(data.dtype)) > 0)
     model += level
     facts: dict[str, Fact] = {
         "wings_share": share,

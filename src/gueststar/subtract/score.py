@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-from gueststar.planes import Tiling, box_mean, convolve, quartiles
+from gueststar.planes import Tiling, convolve
+from gueststar.subtract.cells import cell_statistics, clipped_moments, smooth_map
 from gueststar.types import Psf
 
 __all__ = ["Score", "matched_filter", "psf_kernels", "score_difference"]
@@ -118,8 +118,8 @@ def score_difference(
         for first, (values, empty) in zip((1, 0), samples, strict=True)
     )
     # What the smooth map of cells leaves over, on the same pixels; then the check, on others.
-    rest = _clipped(used)[1] if used.size > 100 else 1.0
-    mean, std = _clipped(others / rest) if others.size > 100 else (float("nan"),) * 2
+    rest = clipped_moments(used)[1] if used.size > 100 else 1.0
+    mean, std = clipped_moments(others / rest) if others.size > 100 else (float("nan"),) * 2
     scatter = scatter * rest
     score = raw.sub_(level).div_(scatter)
     # The floor that the score lost is taken from the flux too, so that score = flux / flux_err stays true.
@@ -139,41 +139,11 @@ def _empty_sample(
 def _local_scatter(
     values: NDArray[np.floating], use: NDArray[np.bool_], raw: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Median and robust scatter of the raw score on empty sky, in cells, smoothly interpolated."""
-    ny, nx = (int(n) for n in raw.shape)
-    rows, columns = max(1, round(ny / _CELL)), max(1, round(nx / _CELL))
-    middle, width = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan)
-    ys = np.linspace(0, values.shape[0], rows + 1).astype(int)
-    xs = np.linspace(0, values.shape[1], columns + 1).astype(int)
-    for i in range(rows):
-        for j in range(columns):
-            cell = (slice(ys[i], ys[i + 1]), slice(xs[j], xs[j + 1]))
-            sample = values[cell][use[cell]]
-            if sample.size >= _FEWEST:
-                middle[i, j], width[i, j] = _clipped(sample)
+    """Mean and robust scatter of the raw score on empty sky, in cells, smoothly interpolated."""
+    cells = cell_statistics(values, use, _CELL // 2, _FEWEST, clipped_moments)
     everything = values[use]
-    if not np.isfinite(width).any():
-        level, overall = _clipped(everything) if everything.size > 30 else (0.0, 1.0)
-        middle, width = np.full_like(middle, level), np.full_like(width, overall)
-    return _smooth_map(middle, raw, keep_zero=True), _smooth_map(width, raw, keep_zero=False)
-
-
-def _clipped(sample: NDArray[np.floating]) -> tuple[float, float]:
-    """Mean and standard deviation, clipped at 4 sigma about the median, starting from the quartiles."""
-    low, mid, high = quartiles(sample)
-    width = (high - low) / 1.349
-    for _ in range(2):
-        kept = sample[np.abs(sample - mid) < 4.0 * width]
-        mid, width = float(kept.mean()), float(kept.std())
-    return mid, max(width, 1e-6)
-
-
-def _smooth_map(cells: NDArray[np.float64], like: torch.Tensor, *, keep_zero: bool) -> torch.Tensor:
-    """Fill empty cells with the median, smooth, and interpolate bicubically to the plane."""
-    filled = np.where(np.isfinite(cells), cells, np.nanmedian(cells) if np.isfinite(cells).any() else 0.0)
-    if not keep_zero:
-        filled = np.maximum(filled, 1e-3)
-    small = torch.as_tensor(filled, dtype=like.dtype, device=like.device)
-    small = box_mean(small, 1) if min(small.shape) >= 3 else small
-    size = (int(like.shape[0]), int(like.shape[1]))
-    return nn.interpolate(small[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    if not np.isfinite(cells).any():
+        moments = clipped_moments(everything) if everything.size > 30 else (0.0, 1.0)
+        cells = np.broadcast_to(np.reshape(moments, (2, 1, 1)), (2, *cells.shape[1:]))
+    middle, width = cells
+    return smooth_map(middle, raw, empty=0.0), smooth_map(np.maximum(width, 1e-3), raw, empty=1.0)

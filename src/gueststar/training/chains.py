@@ -17,6 +17,7 @@ from gueststar.detect import Detect
 from gueststar.ingest.mask import FindCosmicRays
 from gueststar.ingest.prepare import Ingest
 from gueststar.options import Options
+from gueststar.quality import Quality
 from gueststar.simulate.survey import Survey
 from gueststar.subtract.kernel import Kernel
 
@@ -42,6 +43,7 @@ class Chain(Options):
     subtract: Kernel = Field(Kernel(), description="Subtraction")
     detect: Detect = Field(Detect(), description="Detection")
     ingest: Ingest = Field(Ingest(), description="Measurement of the frames; real frames come measured")
+    quality: Quality = Field(Quality(), description="Gates: an image that fails one trains nothing")
 
 
 def worse_chain(rng: np.random.Generator) -> Chain:
@@ -64,6 +66,8 @@ def worse_chain(rng: np.random.Generator) -> Chain:
         subtract=Kernel(order=int(drawn["kernel"]), radius_px=int(drawn["radius"]), n_windows=80),
         detect=Detect(masked_peaks=bool(drawn["masked"])),
         ingest=Ingest(cosmic_rays=FindCosmicRays(enabled=not drawn["rays"])),
+        # It is worse on purpose: what tells a bad chain, not a bad image, does not count.
+        quality=Quality(astrometric_rms_px=0.0, misfit=0.0, candidates=0.0),
     )
 
 

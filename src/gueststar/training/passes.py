@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from gueststar.align.register import Registration, register
+from gueststar.errors import QualityError
 from gueststar.options import Options
 from gueststar.pipeline import PairResult, process_pair
 from gueststar.realbogus.dataset import Dataset
@@ -90,7 +91,7 @@ def labelled_pass(
     Raises
     ------
     GueststarError
-        When the pair cannot be processed.
+        When the pair cannot be processed; `QualityError` when it fails a gate of the chain.
     """
     n_faded = int(rng.binomial(options.injected, options.faded_share))
     appeared, new_science = _inject(options, science, options.injected - n_faded, rng)
@@ -103,7 +104,10 @@ def labelled_pass(
         detect=chain.detect,
         cut=CutStamps(size=options.stamp_size),
         classify=_unscored,
+        quality=chain.quality,
     )
+    if not result.quality.passed:
+        raise QualityError(f"the image trains nothing: {result.quality.reason}")
     appeared["change_e"], appeared["kind"] = appeared["flux_e"], "injected"
     changes = changes_table(truth, appeared, _on_science(faded, science, reference, chain, result))
     labels = label_candidates(result.candidates, changes, fwhm=result.difference.psf.fwhm)
