@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-__all__ = ["Tiling", "box_mean", "convolve", "gather_stamps", "grow_mask", "quartiles"]
+__all__ = ["Tiling", "all_finite", "as_float", "box_mean", "convolve", "gather_stamps", "grow_mask", "quartiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,16 @@ def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, corr
         done = nn.conv2d(tiles, weights, groups=columns)
         out[row * size : (row + 1) * size] = done[0].permute(1, 0, 2).reshape(size, columns * size)
     return out[:ny, :nx].contiguous()
+
+
+def as_float(plane: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A boolean plane as 0 and 1; by way of bytes, which is several times as fast as the direct conversion."""
+    return plane.view(torch.uint8).to(dtype)
+
+
+def all_finite(plane: torch.Tensor) -> bool:
+    """Whether every value is finite: a NaN or an infinity survives the sum of its row."""
+    return bool(torch.isfinite(plane.sum(-1)).all())
 
 
 def grow_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as nn
 from numpy.typing import NDArray
 
 from gueststar.align.tiles import TileMap, interpolate_tiles, nearest_tiles
-from gueststar.planes import grow_mask
+from gueststar.planes import all_finite, as_float, grow_mask
 from gueststar.spline import MARGIN, coefficients, sample
 from gueststar.types import Image, Mask, Psf, Stars, stamp_shape
 
@@ -19,6 +19,7 @@ __all__ = ["position_grid", "resample"]
 
 _STEP = 32  # px between nodes of the coarse grid; between them the map is interpolated bilinearly
 _STRIP = 128  # rows resampled at a time
+_STAR_PX = 0.1  # a last step of this size leaves far less: each one shrinks by the bend of the map
 
 
 def position_grid(
@@ -70,10 +71,12 @@ def resample(
     matrix = _jacobian(nodes)
     tiles = TileMap.of(mapping, science.shape)
     data, variance, mask = _by_points(reference, nodes, science.shape) if tiles is None else _by_tiles(reference, tiles)
-    lost = (mask & int(Mask.NO_DATA)) != 0
-    data = torch.where(lost | ~torch.isfinite(data), torch.zeros_like(data), data)
-    good = torch.isfinite(variance) & (variance > 0)
-    variance = torch.where(good, variance, reference.variance[::7, ::7].median())
+    if not all_finite(data):
+        data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+    data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype))
+    if not all_finite(variance) or float(variance.min()) <= 0:
+        good = torch.isfinite(variance) & (variance > 0)
+        variance = torch.where(good, variance, reference.variance[::7, ::7].median())
     aligned = replace(
         reference,
         data=data,
@@ -91,7 +94,7 @@ def _by_tiles(reference: Image, tiles: TileMap) -> tuple[torch.Tensor, torch.Ten
     data = interpolate_tiles(reference.data, tiles)
     (variance, flags), outside = nearest_tiles((reference.variance, grow_mask(reference.mask, 1)), tiles)
     scale = float(tiles.area.mean())
-    return data, variance.mul_(scale), flags | outside.to(torch.int16) * int(Mask.NO_DATA)
+    return data, variance.mul_(scale), flags.bitwise_or_(outside.view(torch.uint8).to(flags.dtype) * int(Mask.NO_DATA))
 
 
 def _by_points(
@@ -196,7 +199,10 @@ def _move_stars(
     centre = np.array([[shape[1] / 2.0, shape[0] / 2.0]])
     points = (target - mapping(centre)) @ inverse.T + centre
     for _ in range(4):
-        points = points - (mapping(points) - target) @ inverse.T
+        step = (mapping(points) - target) @ inverse.T
+        points = points - step
+        if not np.abs(step).max(initial=0.0) > _STAR_PX:
+            break
     good = np.isfinite(points).all(1) & (points > -0.5).all(1)
     good &= (points[:, 0] < shape[1] - 0.5) & (points[:, 1] < shape[0] - 0.5)
     scale = float(np.sqrt(abs(np.linalg.det(jacobian))))

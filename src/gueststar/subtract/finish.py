@@ -53,9 +53,12 @@ def light(image: Image) -> torch.Tensor:
     -------
     Tensor of bool, shape (ny, nx)
     """
-    smooth = box_mean(image.data, 1)
-    lit = (smooth > 1.3 * image.variance.sqrt()) & (image.data.abs() > 0)
-    dense = box_mean(lit.to(torch.float32), 1) > 0.6
+    lit = box_mean(image.data, 1) > 1.3 * image.variance.sqrt()
+    lit &= image.data != 0
+    # Most of the nine are lit: sums of bytes are quick.
+    count = nn.pad(lit.view(torch.uint8), (1, 1, 1, 1))
+    rows = count[:-2] + count[1:-1] + count[2:]
+    dense = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]) > 5
     return grow_mask(dense, 2)
 
 

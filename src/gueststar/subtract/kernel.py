@@ -28,7 +28,7 @@ from pydantic import Field
 
 from gueststar.errors import SubtractionError
 from gueststar.options import Options
-from gueststar.planes import Tiling, convolve
+from gueststar.planes import Tiling, as_float, convolve
 from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, light, spread_mask
 from gueststar.subtract.residual_light import subtract_residual_light
 from gueststar.subtract.windows import Windows, position_terms
@@ -228,14 +228,13 @@ class Kernel(Options):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         tiling = Tiling(target.shape, self.tile_px)
         kernels = solution.at(*tiling.centres())
-        model = convolve(sharp.data, kernels, tiling)
-        data = target.data - model - _polynomial_plane(solution, target.data)
-        variance = target.variance + convolve(sharp.variance, kernels**2, tiling)
+        data = target.data - convolve(sharp.data, kernels, tiling)
+        data.sub_(_polynomial_plane(solution, target.data))
+        variance = convolve(sharp.variance, kernels**2, tiling).add_(target.variance).clamp_(min=1e-6)
         spread = spread_mask(sharp.mask, int(solution.planes.shape[-1] // 2))
         masks = (spread, target.mask) if swapped else (target.mask, spread)
         mask = difference_mask(*masks)
-        variance = variance.clamp(min=1e-6)
-        return torch.where((mask & int(Mask.NO_DATA)) != 0, torch.zeros_like(data), data), variance, mask
+        return data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype)), variance, mask
 
 
 def _core_scale(solution: KernelSolution, science: Image, reference: Image) -> float:
@@ -271,7 +270,9 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
     ny, nx = solution.shape
     u = torch.linspace(-1.0, 1.0, nx, device=like.device, dtype=like.dtype)[None, :]
     v = torch.linspace(-1.0, 1.0, ny, device=like.device, dtype=like.dtype)[:, None]
-    plane = torch.zeros_like(like)
+    powers = solution.order + 1
+    matrix = torch.zeros(powers, powers, dtype=like.dtype, device=like.device)
     for (p, q), value in zip(polynomial_exponents(solution.order), solution.background.tolist(), strict=True):
-        plane += value * u**p * v**q
-    return plane
+        matrix[q, p] = value
+    degrees = torch.arange(powers, device=like.device)
+    return (v ** degrees[None, :]) @ matrix @ (u ** degrees[:, None])

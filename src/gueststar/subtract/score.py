@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gueststar.planes import Tiling, convolve
+from gueststar.planes import Tiling, as_float, convolve
 from gueststar.subtract.cells import cell_statistics, clipped_moments, smooth_map
 from gueststar.types import Psf
 
@@ -66,7 +66,7 @@ def _filtered(
     tiling = Tiling((int(data.shape[0]), int(data.shape[1])), tile)
     kernels = psf_kernels(psf, tiling)
     squares = kernels**2
-    clear = good.to(data.dtype)
+    clear = as_float(good, data.dtype)
     weight = clear / variance
     flux = convolve(data * weight, kernels, tiling, correlate=True)
     # Squares fall off twice as fast: what smaller kernels leave out is put back by its share.
@@ -74,7 +74,7 @@ def _filtered(
     near = _cut(squares, 0.7 * psf.fwhm, keep_sum=False)
     # Share of the filter's own weight that lies on good pixels.
     share = convolve(clear, near, tiling, correlate=True)
-    fit = (share > 0.5 * float(near.sum((1, 2)).mean())).to(data.dtype)
+    fit = as_float(share > 0.5 * float(near.sum((1, 2)).mean()), data.dtype)
     information.mul_(fit)
     return flux.mul_(fit).div_(information.clamp(min=1e-30)), information
 
@@ -112,7 +112,7 @@ def score_difference(
     # One pixel of four sets the scale, another checks it.
     samples = [_empty_sample(raw, information, mask, sources, first) for first in (1, 0)]
     level, scatter = _local_scatter(*samples[0], raw)
-    level = level.mul_((information > 0).to(level.dtype))
+    level = level.mul_(as_float(information > 0, level.dtype))
     used, others = (
         ((values - level[first::2, first::2].cpu().numpy()) / scatter[first::2, first::2].cpu().numpy())[empty]
         for first, (values, empty) in zip((1, 0), samples, strict=True)

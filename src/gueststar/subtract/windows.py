@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as nn
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from gueststar.planes import gather_stamps, grow_mask
+from gueststar.planes import as_float, gather_stamps, grow_mask
 from gueststar.types import Image, Stars, polynomial_exponents
 
 __all__ = ["Windows", "noise_correlation", "position_terms"]
@@ -71,7 +72,7 @@ class Windows:
         ix, iy = np.round(stars.x).astype(np.int64), np.round(stars.y).astype(np.int64)
         size, full = 2 * half + 1, 2 * (half + radius) + 1
         bad = grow_mask(sharp.mask, min(radius, 3)) | target.mask
-        clear = gather_stamps((bad == 0).float(), ix, iy, size)
+        clear = gather_stamps(as_float(bad == 0), ix, iy, size)
         noise = gather_stamps(target.variance + sharp.variance, ix, iy, size)
         goal = gather_stamps(target.data, ix, iy, size)
         keep = (clear.mean((1, 2)) > 0.8).cpu().numpy()
@@ -83,14 +84,14 @@ class Windows:
         k = 2 * radius + 1
         p = k * k + 1
         n = len(ix)
-        gram, right, noisy = np.empty((n, p, p)), np.empty((n, p)), np.empty((n, k * k))
+        gram, right = np.empty((n, p, p)), np.empty((n, p))
         spread = gather_stamps(sharp.variance, ix, iy, full)
+        summed = nn.conv2d(spread[None], weight[:, None], groups=max(n, 1))[0].reshape(n, k * k).flip(1)
+        noisy = summed.clamp(min=0.0).sqrt().double().cpu().numpy()
         rho = _kernel_correlation(noise_correlation(sharp), radius)
         for i in range(n):
             # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b).
             shifted = source[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
-            shifted_variance = spread[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
-            noisy[i] = (shifted_variance @ weight[i].reshape(-1)).clamp(min=0.0).sqrt().cpu().numpy()
             design = torch.cat((shifted, shifted.new_ones(1, size * size)))
             root = weight[i].reshape(-1).sqrt()
             scaled = design * root
@@ -192,26 +193,29 @@ def noise_correlation(image: Image, *, step: int = 16) -> NDArray[np.float64]:
     size = 2 * _LAG + 1
     unit = np.zeros((size, size))
     unit[_LAG, _LAG] = 1.0
-    noise = image.variance.sqrt()
-    pull = image.data / noise
-    dark = (pull.abs() < 3.5) & (image.mask == 0)
-    ny, nx = (int(n) for n in pull.shape)
+    ny, nx = image.shape
     if min(ny, nx) < 4 * size:
         return unit
-    pull, good = torch.where(dark, pull, torch.zeros_like(pull)), dark.to(pull.dtype)
+    # Each row that is used, and the next few.
+    starts = torch.arange(_LAG, ny - _LAG, step, device=image.data.device)
+    rows = (starts[:, None] + torch.arange(_LAG + 1, device=starts.device)).reshape(-1)
+    pull = image.data[rows] / image.variance[rows].sqrt()
+    dark = (pull.abs() < 3.5) & (image.mask[rows] == 0)
     # Sources leave their wings in the sky; empty sky is where the neighbourhood is dark, too.
-    level = float(pull.sum() / good.sum().clamp(min=1.0))
-    pull = (pull - level) * good
-    rows, columns = torch.arange(_LAG, ny - _LAG, step), slice(_LAG, nx - _LAG)
-    here, have = pull[rows, columns], good[rows, columns]
+    level = float(pull[dark].mean()) if bool(dark.any()) else 0.0
+    good = as_float(dark, pull.dtype)
+    pull = torch.nan_to_num(pull - level).mul_(good).reshape(len(starts), _LAG + 1, nx)
+    good = good.reshape(pull.shape)
+    columns = slice(_LAG, nx - _LAG)
+    here, have = pull[:, 0, columns], good[:, 0, columns]
     found = unit.copy()
     for dy in range(_LAG + 1):
         for dx in range(-_LAG, _LAG + 1):
             if dy == 0 and dx < 0:
                 continue
             shifted = slice(_LAG + dx, nx - _LAG + dx)
-            pairs = (have * good[rows + dy, shifted]).sum()
-            value = float((here * pull[rows + dy, shifted]).sum() / pairs.clamp(min=1.0))
+            pairs = (have * good[:, dy, shifted]).sum()
+            value = float((here * pull[:, dy, shifted]).sum() / pairs.clamp(min=1.0))
             found[_LAG + dy, _LAG + dx] = found[_LAG - dy, _LAG - dx] = value
     return found if found[_LAG, _LAG] > 0 else unit
 
