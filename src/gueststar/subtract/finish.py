@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as nn
@@ -10,7 +11,8 @@ import torch.nn.functional as nn
 from gueststar.errors import SubtractionError
 from gueststar.planes import box_mean, grow_mask
 from gueststar.subtract.score import score_difference
-from gueststar.types import Difference, Fact, Image, Mask, Psf
+from gueststar.subtract.star_noise import star_noise
+from gueststar.types import Difference, Fact, Image, Mask, Psf, Stars
 
 __all__ = ["check_pair", "difference_mask", "finish_difference", "light", "spread_mask"]
 
@@ -95,6 +97,13 @@ def finish_difference(
     if sources is None:
         sources = light(science) | light(reference)
     scored = score_difference(data, variance, mask, psf, sources)
+    noise = star_noise(
+        scored.flux, scored.flux_err, mask == 0, reference.data * _flux_scale(facts), psf,
+        reference.stars or Stars.empty(),
+    )  # fmt: skip
+    if noise.share or noise.shift_px:
+        flux_err = torch.addcmul(noise.variance, scored.flux_err, scored.flux_err).sqrt_()
+        scored = replace(scored, flux_err=flux_err, score=scored.flux / flux_err)
     return Difference(
         data=data,
         variance=variance,
@@ -108,5 +117,20 @@ def finish_difference(
         engine=engine,
         wcs=science.wcs,
         zeropoint=science.zeropoint,
-        facts={**facts, "score_scatter": scored.scatter, "score_std": scored.std, "score_mean": scored.mean},
+        facts={
+            **facts,
+            "score_scatter": scored.scatter,
+            "score_std": scored.std,
+            "score_mean": scored.mean,
+            "star_noise_share": noise.share,
+            "star_noise_px": noise.shift_px,
+        },
     )
+
+
+def _flux_scale(facts: Mapping[str, Fact]) -> float:
+    """Science over reference flux of one source, as the engine found it; 1 when it does not say."""
+    ratio = facts.get("kernel_sum")
+    if not isinstance(ratio, float) or ratio <= 0:
+        return 1.0
+    return 1.0 / ratio if facts.get("convolved") == "science" else ratio

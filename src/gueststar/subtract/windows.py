@@ -86,8 +86,10 @@ class Windows:
         n = len(ix)
         gram, right = np.empty((n, p, p)), np.empty((n, p))
         spread = gather_stamps(sharp.variance, ix, iy, full)
-        summed = nn.conv2d(spread[None], weight[:, None], groups=max(n, 1))[0].reshape(n, k * k).flip(1)
-        noisy = summed.clamp(min=0.0).sqrt().double().cpu().numpy()
+        noisy = np.empty((n, k * k))
+        if n:
+            summed = nn.conv2d(spread[None], weight[:, None], groups=n)[0].reshape(n, k * k).flip(1)
+            noisy[:] = summed.clamp(min=0.0).sqrt().cpu().numpy()
         rho = _kernel_correlation(noise_correlation(sharp), radius)
         for i in range(n):
             # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b).
