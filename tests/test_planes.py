@@ -15,7 +15,7 @@ def plane_of(rng, shape):
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (65, 97), (128, 130), (20, 300)])
-@pytest.mark.parametrize("size", [1, 5, 11])
+@pytest.mark.parametrize("size", [1, 5, 11, 19])  # wider than 17: by Fourier transform
 @pytest.mark.parametrize("correlate", [False, True])
 def test_one_kernel_is_an_ordinary_convolution(rng, shape, size, correlate):
     plane = plane_of(rng, shape)

@@ -18,18 +18,20 @@ from gueststar.errors import MissingPartError, SubtractionError
 from gueststar.ingest.prepare import prepare_image
 from gueststar.subtract.hotpants import Hotpants
 from gueststar.subtract.kernel import Kernel
+from gueststar.subtract.sfft import Sfft
 from gueststar.types import Difference, Image, Mask, Psf, Stars
 
 SHAPE = (400, 400)
 CENTRE = (199.5, 199.5)
-ENGINES = {"kernel": Kernel(), "hotpants": Hotpants()}
-MOST = {"kernel": 2, "hotpants": 8}  # false candidates on one sky seen twice
+ENGINES = {"kernel": Kernel(), "sfft": Sfft(), "hotpants": Hotpants()}
+MOST = {"kernel": 2, "sfft": 2, "hotpants": 8}  # false candidates on one sky seen twice
+OWN = [name for name in ENGINES if name != "hotpants"]
 HAVE_HOTPANTS = shutil.which("hotpants") is not None
 needs_hotpants = [
     pytest.mark.peer,
     pytest.mark.skipif(not HAVE_HOTPANTS, reason="the program hotpants is not installed"),
 ]
-every_engine = pytest.mark.parametrize("engine", ["kernel", pytest.param("hotpants", marks=needs_hotpants)])
+every_engine = pytest.mark.parametrize("engine", [*OWN, pytest.param("hotpants", marks=needs_hotpants)])
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ CASES = {
 # hotpants convolves the reference, always: a sharper science image it would have to sharpen.
 every_case = pytest.mark.parametrize(
     ("engine", "name"),
-    [("kernel", name) for name in CASES]
+    [(engine, name) for engine in OWN for name in CASES]
     + [pytest.param("hotpants", name, marks=needs_hotpants) for name in CASES if name != "sharper science"],
 )
 
@@ -201,7 +203,7 @@ def test_the_score_is_flux_over_error(engine, name):
 
 @pytest.mark.parametrize(
     ("engine", "name"),
-    [("kernel", name) for name in ("equal", "shifted", "sharper reference", "sharper science", "wings")]
+    [(engine, name) for engine in OWN for name in ("equal", "shifted", "sharper reference", "sharper science", "wings")]
     + [pytest.param("hotpants", name, marks=needs_hotpants) for name in ("shifted", "sharper reference")],
 )
 def test_flux_of_new_sources_is_recovered(engine, name):
@@ -252,6 +254,8 @@ def test_a_vanished_source_is_negative(engine):
         ("kernel", "equal"),
         ("kernel", "sharper reference"),
         ("kernel", "deep reference"),
+        ("sfft", "equal"),
+        ("sfft", "deep reference"),
         pytest.param("hotpants", "equal", marks=needs_hotpants),
         pytest.param("hotpants", "deep reference", marks=needs_hotpants),
     ],
@@ -277,7 +281,7 @@ def test_swapping_the_images_changes_the_sign(engine, name):
 def test_the_difference_is_in_the_flux_scale_of_the_science_image(engine, name):
     pair, difference = subtracted(name, engine)
     assert difference.zeropoint == pair.science.zeropoint
-    if engine == "kernel":
+    if engine in OWN:
         assert difference.facts["kernel_sum"] * pair.case.flux_ratio == pytest.approx(1.0, abs=0.02)
 
 
@@ -314,7 +318,8 @@ def test_a_psf_that_varies_over_the_chip_is_followed(engine):
             light = skies.paint(SHAPE, stars, skies.Shape(3.0))[rows, columns] > 60.0
             use = light & (mask[rows, columns] == 0)
             chi2 = (data**2 / variance)[rows, columns][use].mean()
-            assert chi2 == pytest.approx(1.0, abs=0.25)
+            # Equal weights let the brightest stars decide, and the others follow less well.
+            assert chi2 == pytest.approx(1.0, abs=0.5 if engine == "sfft" else 0.25)
 
 
 # --- holes and edges -------------------------------------------------------------------------------------------------

@@ -22,10 +22,12 @@ from gueststar.reference import MakeReference
 from gueststar.stamps import CutStamps
 from gueststar.subtract.hotpants import Hotpants
 from gueststar.subtract.kernel import Kernel
+from gueststar.subtract.sfft import Sfft
+from gueststar.subtract.zogy import Zogy
 
 __all__ = ["Config", "Engine", "NightOptions", "config_hash", "load_config"]
 
-Engine = Annotated[Kernel | Hotpants, Field(discriminator="engine")]
+Engine = Annotated[Kernel | Sfft | Zogy | Hotpants, Field(discriminator="engine")]
 
 
 class NightOptions(Options):

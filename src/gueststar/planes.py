@@ -11,8 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 __all__ = ["Tiling", "all_finite", "as_float", "box_mean", "convolve", "gather_stamps", "grow_mask", "quartiles"]
+
+_LARGEST_DIRECT = 17  # px; wider kernels are applied by Fourier transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,20 @@ def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, corr
         strip = padded[row * size : row * size + full]
         tiles = strip.unfold(1, full, size).permute(1, 0, 2).reshape(1, columns, full, full)
         weights = kernels[row * columns : (row + 1) * columns, None].to(plane.dtype)
-        done = nn.conv2d(tiles, weights, groups=columns)
+        if kernels.shape[-1] > _LARGEST_DIRECT:
+            done = _correlated(tiles, weights[None, :, 0], size)
+        else:
+            done = nn.conv2d(tiles, weights, groups=columns)
         out[row * size : (row + 1) * size] = done[0].permute(1, 0, 2).reshape(size, columns * size)
     return out[:ny, :nx].contiguous()
+
+
+def _correlated(tiles: torch.Tensor, kernels: torch.Tensor, size: int) -> torch.Tensor:
+    """Correlate tiles (1, n, w, w) with kernels (1, n, k, k) by Fourier transform, where both overlap in full."""
+    side = next_fast_len(int(tiles.shape[-1]), real=True)
+    spectrum = torch.fft.rfft2(tiles, s=(side, side)) * torch.fft.rfft2(kernels, s=(side, side)).conj()
+    done: torch.Tensor = torch.fft.irfft2(spectrum, s=(side, side))
+    return done[..., :size, :size]
 
 
 def as_float(plane: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -56,7 +56,7 @@ Overrides = Annotated[
     ),
 ]
 Engine = Annotated[
-    str | None, typer.Option("--engine", metavar="NAME", help="Subtraction engine: kernel (our own) or hotpants.")
+    str | None, typer.Option("--engine", metavar="NAME", help="Subtraction engine: kernel, sfft, zogy or hotpants.")
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="Where planes live: cpu, cuda or cuda:N.")]
 Gain = Annotated[

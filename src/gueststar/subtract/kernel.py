@@ -18,7 +18,6 @@ What no kernel of this size can match is taken out last: far wings, halos of sat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -28,56 +27,15 @@ from pydantic import Field
 
 from gueststar.errors import SubtractionError
 from gueststar.options import Options
-from gueststar.planes import Tiling, as_float, convolve
-from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, light, spread_mask
-from gueststar.subtract.residual_light import subtract_residual_light
+from gueststar.subtract.finish import check_pair
+from gueststar.subtract.solution import KernelSolution, convolves_science, difference_of, fwhm_of, kernel_radius
 from gueststar.subtract.windows import Windows, position_terms
-from gueststar.types import Difference, Fact, Image, Mask, Stars, polynomial_exponents
+from gueststar.types import Difference, Image, Stars
 
-__all__ = ["Kernel", "KernelSolution"]
+__all__ = ["Kernel"]
 
 _ENOUGH_SNR = (100.0, 60.0, 30.0)
 _ENOUGH_STARS = 60
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KernelSolution:
-    """A fitted kernel and background.
-
-    Parameters
-    ----------
-    planes : Tensor, shape (m, k, k), float64
-        Kernel K_j for each polynomial term.
-    background : Tensor, shape (m,), float64
-        e-.
-    order : int
-    shape : (int, int)
-    n_windows, n_clipped : int
-        Windows offered and left out.
-    chi2 : float
-        Median over the windows used of the weighted square of the residual, in units of what noise alone leaves.
-    misfit : float
-        What the model leaves beyond noise at the brighter stars, as a share of their light.
-    """
-
-    planes: torch.Tensor
-    background: torch.Tensor
-    order: int
-    shape: tuple[int, int]
-    n_windows: int
-    n_clipped: int
-    chi2: float
-    misfit: float
-
-    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> torch.Tensor:
-        """Kernel at positions, shape (n, k, k), float32."""
-        terms = torch.as_tensor(position_terms(x, y, self.order, self.shape), device=self.planes.device)
-        return torch.einsum("nm,mij->nij", terms, self.planes).float()
-
-    @property
-    def sum(self) -> float:
-        """Flux ratio science to reference at the chip centre."""
-        return float(self.planes[0].sum())
 
 
 class Kernel(Options):
@@ -113,41 +71,14 @@ class Kernel(Options):
             When no star can be used, or the fit gives no positive flux ratio.
         """
         check_pair(science, reference)
-        swapped = self.convolve == "science" or (self.convolve == "auto" and _fwhm(science) < 0.9 * _fwhm(reference))
+        swapped = convolves_science(science, reference, self.convolve)
         sharp, target = (science, reference) if swapped else (reference, science)
         solution = self._solve(sharp, target, science.stars or Stars.empty())
-        data, variance, mask = self._apply(solution, sharp, target, swapped=swapped)
-        facts: dict[str, Fact] = {
-            "kernel_sum": solution.sum,
-            "kernel_radius_px": int(solution.planes.shape[-1] // 2),
-            "kernel_order": solution.order,
-            "kernel_windows": solution.n_windows,
-            "kernel_clipped": solution.n_clipped,
-            "kernel_chi2": solution.chi2,
-            "kernel_misfit": solution.misfit,
-            "convolved": "science" if swapped else "reference",
-        }
-        if swapped:
-            scale = _core_scale(solution, science, reference)
-            data, variance = -data / scale, variance / scale**2
-        sources = light(science) | light(reference)
-        data, more = subtract_residual_light(data, variance, mask, science, reference, sources)
-        facts |= more
-        psf = reference.psf if swapped else science.psf
-        return finish_difference(
-            data, variance, mask, psf, science, reference, engine=self.engine, facts=facts, sources=sources
-        )
-
-    def _radius(self, sharp: Image, target: Image) -> int:
-        if self.radius_px:
-            return self.radius_px
-        a, b = _fwhm(sharp), _fwhm(target)
-        broadening = float(np.sqrt(max(b * b - a * a, 0.0)))
-        return int(np.clip(np.ceil(0.9 * b + 0.9 * broadening), 4, 9))
+        return difference_of(solution, science, reference, swapped=swapped, tile_px=self.tile_px, engine=self.engine)
 
     def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
-        radius = self._radius(sharp, target)
-        half = radius + 2 + int(np.ceil(0.5 * _fwhm(target)))
+        radius = self.radius_px or kernel_radius(sharp, target)
+        half = radius + 2 + int(np.ceil(0.5 * fwhm_of(target)))
         windows = Windows.cut(sharp, target, self._choose(stars, target.shape, half), radius, half, self.model_error)
         n = len(windows.x)
         if n == 0:
@@ -174,13 +105,7 @@ class Kernel(Options):
             planes, background, order, target.shape, n, int(n - keep.sum()),
             float(np.median((residual / windows.expected)[keep])), windows.misfit(residual, keep),
         )  # fmt: skip
-        if not np.isfinite(found.sum) or found.sum <= 0:
-            raise SubtractionError(
-                f"the matching kernel has a flux ratio of {found.sum:.3g} from {n} stars; expected a positive number. "
-                "Do both images show the same stars?",
-                kernel_sum=found.sum,
-            )
-        return found
+        return found.checked()
 
     def _order(self, n: int) -> int:
         """Order that n windows can carry."""
@@ -222,57 +147,3 @@ class Kernel(Options):
         for number in np.unique(cell):
             rank[cell == number] = np.arange((cell == number).sum())
         return stars[np.sort(index[np.argsort(rank, kind="stable")[: self.n_windows]])]
-
-    def _apply(
-        self, solution: KernelSolution, sharp: Image, target: Image, *, swapped: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        tiling = Tiling(target.shape, self.tile_px)
-        kernels = solution.at(*tiling.centres())
-        data = target.data - convolve(sharp.data, kernels, tiling)
-        data.sub_(_polynomial_plane(solution, target.data))
-        variance = convolve(sharp.variance, kernels**2, tiling).add_(target.variance).clamp_(min=1e-6)
-        spread = spread_mask(sharp.mask, int(solution.planes.shape[-1] // 2))
-        masks = (spread, target.mask) if swapped else (target.mask, spread)
-        mask = difference_mask(*masks)
-        return data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype)), variance, mask
-
-
-def _core_scale(solution: KernelSolution, science: Image, reference: Image) -> float:
-    """Flux, by the PSF of the reference, of a science star of flux 1 after convolution.
-
-    The kernel's sum would do if the kernel were free of noise in its outskirts; this weighs it as detection does.
-    """
-    if science.psf is None or reference.psf is None:
-        return solution.sum
-    y, x = (np.array([(n - 1) / 2.0]) for n in solution.shape)
-    size = reference.psf.size + 2 * (solution.planes.shape[-1] // 2)
-    star = torch.zeros(size, size, device=science.data.device)
-    _paste(star, science.psf.stamp)
-    seen = convolve(star, solution.at(x, y), Tiling((size, size), size))
-    filter_ = torch.zeros_like(star)
-    _paste(filter_, reference.psf.stamp)
-    return float((filter_ * seen).sum() / (filter_**2).sum())
-
-
-def _paste(plane: torch.Tensor, stamp: torch.Tensor) -> None:
-    """Put a stamp into the middle of a plane, cut where it is too large."""
-    half = min(plane.shape[0] // 2, stamp.shape[0] // 2)
-    middle, centre = plane.shape[0] // 2, stamp.shape[0] // 2
-    cut = stamp[centre - half : centre + half + 1, centre - half : centre + half + 1]
-    plane[middle - half : middle + half + 1, middle - half : middle + half + 1] = cut
-
-
-def _fwhm(image: Image) -> float:
-    return image.psf.fwhm if image.psf is not None else 3.0
-
-
-def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Tensor:
-    ny, nx = solution.shape
-    u = torch.linspace(-1.0, 1.0, nx, device=like.device, dtype=like.dtype)[None, :]
-    v = torch.linspace(-1.0, 1.0, ny, device=like.device, dtype=like.dtype)[:, None]
-    powers = solution.order + 1
-    matrix = torch.zeros(powers, powers, dtype=like.dtype, device=like.device)
-    for (p, q), value in zip(polynomial_exponents(solution.order), solution.background.tolist(), strict=True):
-        matrix[q, p] = value
-    degrees = torch.arange(powers, device=like.device)
-    return (v ** degrees[None, :]) @ matrix @ (u ** degrees[:, None])

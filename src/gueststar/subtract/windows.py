@@ -24,7 +24,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from gueststar.planes import as_float, gather_stamps, grow_mask
 from gueststar.types import Image, Stars, polynomial_exponents
 
-__all__ = ["Windows", "noise_correlation", "position_terms"]
+__all__ = ["Windows", "kernel_prior", "noise_correlation", "position_terms"]
 
 _LAG = 3  # px; beyond it resampled noise is taken as uncorrelated
 _SHARES = (0.6, 0.4, 0.2)  # of the expected noise that is subtracted, tried in turn
@@ -112,7 +112,10 @@ class Windows:
         m, p = t.shape[1], self.right.shape[1]
         products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
         normal = _blocks(products, self.gram[keep].reshape(len(t), p * p), m)
-        normal[np.diag_indices(m * p)] += self._prior(radius, m)
+        # The background is free.
+        prior = np.full((m, p), 1e-8)
+        prior[:, :-1] = kernel_prior(radius, m).reshape(m, p - 1)
+        normal[np.diag_indices(m * p)] += prior.ravel()
         right = (t.T @ self.right[keep]).reshape(m * p)
         plain = _refined(normal, right)
         if not free_of_noise:
@@ -132,15 +135,6 @@ class Windows:
             if _power(freed, t) < limit:
                 return freed
         return solved
-
-    @staticmethod
-    def _prior(radius: int, m: int) -> NDArray[np.float64]:
-        """Inverse variance of a Gaussian prior around 0 for each unknown."""
-        yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        width = 0.5 * np.exp(-(xx**2 + yy**2) / (2.0 * (0.5 * radius) ** 2)) + 0.01
-        kernel = 1.0 / width.ravel() ** 2
-        rows = [np.append(kernel * (1.0 if j == 0 else 10.0), 1e-8) for j in range(m)]
-        return np.concatenate(rows)
 
     def residual(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted square of what a solution leaves in every window."""
@@ -162,6 +156,14 @@ class Windows:
         usual = max(self.misfit(residual, keep), 0.005) ** 2 * self.power
         spread = self.expected * np.sqrt(2.0 / np.maximum(self.count, 1.0)) + usual
         return np.asarray(residual - self.expected - usual > clip * spread)
+
+
+def kernel_prior(radius: int, m: int) -> NDArray[np.float64]:
+    """Inverse variance of a Gaussian prior around 0 for each pixel of m kernel planes, shape (m k^2,)."""
+    yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    width = 0.5 * np.exp(-(xx**2 + yy**2) / (2.0 * (0.5 * radius) ** 2)) + 0.01
+    kernel = 1.0 / width.ravel() ** 2
+    return np.concatenate([kernel * (1.0 if j == 0 else 10.0) for j in range(m)])
 
 
 def _blocks(products: NDArray[Any], matrices: NDArray[Any], m: int) -> NDArray[np.float64]:
