@@ -75,7 +75,7 @@ def test_engine_is_chosen_by_name():
         ("align.minimum_overlap=2", ["align.minimum_overlap = 2", "less than or equal to 1"]),
         ("stamps.size=64", ["stamps.size = 64", "odd"]),
         ("stamps.size=19", ["stamps.size = 19", "21"]),
-        ("subtract.engine=magic", ["zogy", "'kernel'", "'hotpants'"]),
+        ("subtract.engine=magic", ["magic", "'kernel'", "'hotpants'"]),
         ("subtract.convolve=both", ["'both'", "'auto'", "'reference'", "'science'"]),
         ("subtract.stamps_x=4", ["stamps_x = 4", "unknown key", "n_windows"]),
         ("gain_e_adu=0", ["gain_e_adu = 0", "greater than 0"]),
