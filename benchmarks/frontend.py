@@ -84,7 +84,8 @@ def measure(field: str, seed: int, options: argparse.Namespace, found: dict[str,
         add(name, difference, aligned, **chain_times(pair, engine, options.repeats))
     if "hotpants" in found:
         engine = parts.engines(["hotpants"])["hotpants"]
-        add("hotpants, our registration", engine(pair.science, aligned), aligned)
+        if "hotpants" not in options.engines:
+            add("hotpants, our registration", engine(pair.science, aligned), aligned)
     if {"hotpants", "SWarp"} <= set(found):
         moved, swarp_s = parts.swarp(found["SWarp"], pair)
         times = {"align": swarp_s, "subtract": parts.hotpants_alone(pair, moved, found["hotpants"])}

@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from frontend_parts.fields import TRANSIENTS, FieldPair
+from gueststar.ingest.psf import psf_photometry
 from gueststar.simulate.causes import causes_of
 from gueststar.types import Candidates, Difference, Image
 
@@ -36,7 +37,8 @@ def judge(pair: FieldPair, aligned: Image, difference: Difference, candidates: C
         "noise_peaks": int((causes == "noise").sum()),
         "candidates": len(candidates),
         "chi2_p90": chi2_p90(pair, aligned, difference),
-        **_fluxes(transients, candidates),
+        "flux_scale": (scale := flux_scale(pair)),
+        **_fluxes(transients, candidates, scale),
         **_empty_score(pair, difference),
     }
     kinds, counts = np.unique(causes, return_counts=True)
@@ -59,7 +61,31 @@ def _transients(pair: FieldPair, aligned: Image) -> Table:
     return truth[(truth["change_snr"] > 5.0) & ~np.asarray(truth["saturated"], bool)]
 
 
-def _fluxes(truth: Table, candidates: Candidates) -> dict[str, Any]:
+def flux_scale(pair: FieldPair) -> float:
+    """PSF flux over true flux of lone bright stars of the science image: what a zero point takes out; 1 if too few.
+
+    Flat field, gain, colour and the normalisation of the PSF are in it alike for stars and for transients.
+    """
+    truth, radius = pair.truth, 3.0 * pair.science.psf.fwhm
+    x, y, flux = (np.asarray(truth[name], float) for name in ("x", "y", "flux_e"))
+    ny, nx = pair.science.shape
+    sound = (np.asarray(truth["kind"]) == "star") & (np.asarray(truth["snr"]) > 100.0)
+    sound &= ~np.asarray(truth["saturated"], bool) & (x > 30) & (y > 30) & (x < nx - 31) & (y < ny - 31)
+    bright = np.flatnonzero(sound)
+    tree = cKDTree(np.column_stack((x, y)))
+    near = tree.query_ball_point(np.column_stack((x[bright], y[bright])), radius)
+    alone = [sum(flux[j] for j in group if j != i) < 5e-3 * flux[i] for i, group in zip(bright, near, strict=True)]
+    bright = bright[np.array(alone, bool)]
+    flags = pair.science.numpy("mask")
+    clear = [not flags[j - 3 : j + 4, i - 3 : i + 4].any() for i, j in np.round((x[bright], y[bright])).T.astype(int)]
+    bright = bright[np.array(clear, bool)]
+    if bright.size < 8:
+        return 1.0
+    measured = psf_photometry(pair.science.data, pair.science.psf, x[bright], y[bright])
+    return float(np.median(measured / flux[bright]))
+
+
+def _fluxes(truth: Table, candidates: Candidates, scale: float) -> dict[str, Any]:
     positive = candidates["snr"] > 0
     places = np.column_stack((candidates["x"], candidates["y"]))[positive]
     if len(truth) == 0 or len(places) == 0:
@@ -67,7 +93,7 @@ def _fluxes(truth: Table, candidates: Candidates) -> dict[str, Any]:
     distance, index = cKDTree(places).query(np.column_stack((truth["x"], truth["y"])))
     hit = distance < _RADIUS_PX
     flux, error = (candidates[name][positive][index] for name in ("flux", "flux_err"))
-    true, snr = np.asarray(truth["change_e"]), np.asarray(truth["change_snr"])
+    true, snr = scale * np.asarray(truth["change_e"]), np.asarray(truth["change_snr"])
     hostless = np.asarray(truth["kind"]) == "hostless"
     bright = hit & (snr > 20.0) & hostless
     # Fainter ones are found where noise lifts them, which is a bias of the threshold, not of the flux.
