@@ -27,8 +27,9 @@ their pixels differ.
 fainter, median per chip. *Chi-square* is the 90th percentile over unsaturated stars of S/N > 200, on discs of 1.5 FWHM,
 with the noise of the truth and not the engine's own claim; that of the *oracle*, which subtracts the true scene, is not
 1 but what errors of the flat field and the scatter of so few pixels make. *Bias* is that of the flux of transients of
-S/N > 20 in units of that of lone bright stars of the same image, as a zero point makes it, *pull* the robust scatter of (measured - true flux) / error at S/N > 8, *recall* the share found of all
-transients of S/N > 5. Times are processor seconds of one thread.
+S/N > 20, in units of that of lone bright stars of the same image, as a zero point makes it; *pull* the robust scatter
+of (measured - true flux) / error at S/N > 8; *recall* the share found of all transients of S/N > 5. Times are processor
+seconds of one thread.
 """
 
 
