@@ -1,8 +1,9 @@
-"""Candidates of a difference: peaks of the score, both signs, measured by PSF fits."""
+"""Candidates of a difference: peaks of the score, both signs, measured by PSF fits; trails are one candidate each."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,11 +12,15 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from gueststar.detect.measure import aperture_measures, dipoles, local_snr, mask_near, moments, psf_fits
+from gueststar.detect.trails import Trail, find_trails, trail_of
 from gueststar.options import Options
 from gueststar.planes import gather_stamps
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Difference, Image
 
 __all__ = ["Detect", "find_peaks"]
+
+_TRAIL_COLUMNS = ("length", "angle", "x0", "y0", "x1", "y1", "peaks")
+FoundTrail = tuple[Trail, int]
 
 
 class Detect(Options):
@@ -25,6 +30,7 @@ class Detect(Options):
     merge_fwhm: float = Field(0.8, ge=0, le=10, description="Weaker peaks of one sign within this are dropped, FWHM")
     edge_px: int = Field(3, ge=0, le=500, description="Peaks closer to the edge of the frame are dropped, px")
     masked_peaks: bool = Field(False, description="Keep candidates whose peak lies on a flagged pixel")
+    trails: bool = Field(True, description="Peaks on one straight trail become one candidate with its end points")
     n_most: int = Field(5000, ge=1, description="Keep at most this many, the strongest; the facts tell how many fell")
 
     def __call__(self, difference: Difference, science: Image, reference: Image) -> Candidates:
@@ -50,14 +56,41 @@ class Detect(Options):
             edge=self.edge_px,
             masked=self.masked_peaks,
         )
+        x, y, number, trails = self._without_repeats(x, y, difference)
         dropped = max(0, len(x) - self.n_most)
-        x, y = x[: self.n_most], y[: self.n_most]
-        candidates = Candidates.empty() if len(x) == 0 else self._measured(x, y, difference, science, reference)
+        x, y, number = x[: self.n_most], y[: self.n_most], number[: self.n_most]
+        candidates = Candidates.empty()
+        if len(x):
+            columns = _trail_columns(number, trails)
+            candidates = self._measured(x, y, difference, science, reference, columns)
         candidates.table.meta["n_dropped"] = dropped
         return candidates
 
+    def _without_repeats(
+        self, x: NDArray[np.int64], y: NDArray[np.int64], difference: Difference
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[FoundTrail]]:
+        """Peaks, of each trail only the strongest; the number of its trail for each, -1 for none; and the trails."""
+        nothing = np.full(len(x), -1, np.int64)
+        if not self.trails or len(x) == 0:
+            return x, y, nothing, []
+        score, fwhm = difference.numpy("score"), difference.psf.fwhm
+        places = x.astype(np.float64), y.astype(np.float64)
+        trails = find_trails(score, difference.numpy("mask"), *places, fwhm=fwhm, threshold=self.threshold_sigma)
+        number = trail_of(trails, *places, np.sign(score[y, x]).astype(np.float64), fwhm)
+        # Peaks come strongest first.
+        _, first = np.unique(number, return_index=True)
+        keep = number < 0
+        keep[first] = True
+        return x[keep], y[keep], number[keep], [(trail, int((number == i).sum())) for i, trail in enumerate(trails)]
+
     def _measured(
-        self, x: NDArray[np.int64], y: NDArray[np.int64], difference: Difference, science: Image, reference: Image
+        self,
+        x: NDArray[np.int64],
+        y: NDArray[np.int64],
+        difference: Difference,
+        science: Image,
+        reference: Image,
+        more: Mapping[str, ArrayLike],
     ) -> Candidates:
         score = difference.score.cpu().numpy()[y, x]
         scale = _error_scale(difference, x, y)
@@ -99,8 +132,18 @@ class Detect(Options):
             "mjd": np.full(len(x), science.mjd_mid),
             "band": np.full(len(x), science.band),
         }
+        columns |= more
         columns["ra"], columns["dec"] = _sky(difference, fit.x, fit.y)
         return Candidates.from_columns({column.name: columns[column.name] for column in CANDIDATE_COLUMNS})
+
+
+def _trail_columns(number: NDArray[np.int64], trails: list[FoundTrail]) -> dict[str, ArrayLike]:
+    """Columns of the trail that each candidate stands for."""
+    nan = float("nan")
+    rows = [(t.length, t.angle, t.x0, t.y0, t.x1, t.y1, n) for t, n in trails] + [(0.0, nan, nan, nan, nan, nan, 0)]
+    # Number -1, no trail, is the last row.
+    columns = zip(*(rows[i] for i in number.tolist()), strict=True)
+    return {f"trail_{name}": values for name, values in zip(_TRAIL_COLUMNS, columns, strict=True)}
 
 
 def find_peaks(

@@ -7,9 +7,9 @@ few isotropic rings,
     D' = D - sum_i c_i (Ring_i * R) - c,
 
 with R the reference, Ring_i of unit sum and c the level of the sky. The coefficients, constant over the chip, are found
-by clipped weighted least squares on the difference itself around bright stars, on pixels binned 2 x 2: wings are
-smooth. A prior of width 0.02 keeps them at zero where no star is bright enough to tell. A kernel of fine pixels inside
-and coarse ones outside is an idea of Albrow et al. (2009, MNRAS 397, 2099).
+by weighted least squares with Cauchy weights on the difference itself around bright stars, on pixels binned 2 x 2:
+wings are smooth. A prior of width 0.02 keeps them at zero where no star is bright enough to tell. A kernel of fine
+pixels inside and coarse ones outside is an idea of Albrow et al. (2009, MNRAS 397, 2099).
 """
 
 from __future__ import annotations
@@ -109,15 +109,16 @@ def _even(n: int) -> int:
 
 
 def _fitted(rings: torch.Tensor, data: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """Coefficients of the rings and the level by clipped least squares, float64."""
+    """Coefficients of the rings and the level by iteratively reweighted least squares, float64."""
     design, target = rings.double(), data.double()
     weight = 1.0 / variance.double()
-    keep = torch.ones_like(weight)
+    # Before any fit a satellite that crosses one image would outweigh all wings: what stands out counts little.
+    keep = 1.0 / (1.0 + target**2 * weight / _CLIP_SIGMA**2)
     prior = torch.eye(len(design), dtype=torch.float64, device=design.device) / _PRIOR**2
     prior[-1, -1] = 1e-9  # the level is free
     found = torch.zeros(len(design), dtype=torch.float64, device=design.device)
     for _ in range(4):
         weighted = design * (weight * keep)
         found = torch.linalg.solve(weighted @ design.T + prior, weighted @ target)
-        keep = ((target - found @ design).abs() * weight.sqrt() < _CLIP_SIGMA).double()
+        keep = 1.0 / (1.0 + (target - found @ design) ** 2 * weight / _CLIP_SIGMA**2)
     return found
