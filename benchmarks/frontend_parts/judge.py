@@ -64,8 +64,8 @@ def _transients(pair: FieldPair, aligned: Image) -> Table:
 def flux_scale(pair: FieldPair) -> float:
     """PSF flux over true flux of lone bright stars of the science image: what a zero point takes out; 1 if too few.
 
-    Flat field, gain, colour and the normalisation of the PSF are in it alike for stars and for transients. Lone means no
-    other light of 2 % within 2 FWHM; stricter bounds leave too few in a crowd, and change the median by 0.3 %.
+    Flat field, gain, colour and the normalisation of the PSF are in it alike for stars and for transients. Lone means
+    no other light of 2 % within 2 FWHM; stricter bounds leave too few in a crowd, and change the median by 0.3 %.
     """
     truth, radius = pair.truth, 2.0 * pair.science.psf.fwhm
     x, y, flux = (np.asarray(truth[name], float) for name in ("x", "y", "flux_e"))

@@ -101,9 +101,10 @@ def _by_points(
     reference: Image, nodes: NDArray[np.float64], shape: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Data, variance and mask for any map, point by point: cubic B-spline, averaged where pixels grow."""
-    grid = torch.as_tensor(nodes, dtype=torch.float32, device=reference.data.device)
+    dtype = reference.data.dtype
+    grid = torch.as_tensor(nodes, dtype=dtype, device=reference.data.device)
     matrix, area = _jacobian(nodes), _area(nodes)
-    areas = torch.as_tensor(area, dtype=torch.float32, device=grid.device)
+    areas = torch.as_tensor(area, dtype=dtype, device=grid.device)
     times = int(np.clip(np.ceil(np.sqrt(np.median(area)) - 0.2), 1, 4))
     spline = coefficients(reference.data, margin=MARGIN)
     flags = grow_mask(reference.mask, 1)
@@ -118,7 +119,7 @@ def _by_points(
         look = _lookup(x, y, reference.shape)
         noise = nn.grid_sample(reference.variance[None, None], look, "bilinear", "border", align_corners=True)[0, 0]
         variance[rows] = noise * scale
-        nearest = nn.grid_sample(flags.float()[None, None], look, "nearest", "border", align_corners=True)[0, 0]
+        nearest = nn.grid_sample(flags.to(dtype)[None, None], look, "nearest", "border", align_corners=True)[0, 0]
         my, mx = reference.shape
         outside = (x < 0) | (y < 0) | (x > mx - 1) | (y > my - 1) | ~torch.isfinite(x + y)
         mask[rows] = nearest.to(torch.int16) | outside.to(torch.int16) * int(Mask.NO_DATA)
@@ -127,8 +128,8 @@ def _by_points(
 
 def _positions(nodes: torch.Tensor, rows: slice, nx: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Bilinear interpolation of the two node planes at every pixel of some rows."""
-    y = torch.arange(rows.start, rows.stop, device=nodes.device, dtype=torch.float32) / _STEP
-    x = torch.arange(nx, device=nodes.device, dtype=torch.float32) / _STEP
+    y = torch.arange(rows.start, rows.stop, device=nodes.device, dtype=nodes.dtype) / _STEP
+    x = torch.arange(nx, device=nodes.device, dtype=nodes.dtype) / _STEP
     iy = y.floor().long().clamp(0, nodes.shape[1] - 2)
     ix = x.floor().long().clamp(0, nodes.shape[2] - 2)
     fy, fx = (y - iy)[None, :, None], (x - ix)[None, None, :]
@@ -175,7 +176,7 @@ def _move_psf(psf: Psf, jacobian: NDArray[np.float64], extent: tuple[int, int]) 
     """The reference's PSF at its centre, seen on the science grid; its variation over the chip is dropped."""
     scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
     half = int(np.clip(np.ceil(psf.size // 2 / scale), 5, 40))
-    yy, xx = torch.meshgrid(*(torch.arange(-half, half + 1, dtype=torch.float32),) * 2, indexing="ij")
+    yy, xx = torch.meshgrid(*(torch.arange(-half, half + 1, dtype=psf.planes.dtype),) * 2, indexing="ij")
     xx, yy = xx.to(psf.planes.device), yy.to(psf.planes.device)
     centre = psf.size // 2
     px = jacobian[0, 0] * xx + jacobian[0, 1] * yy + centre

@@ -113,7 +113,9 @@ class Image:
         shape = tuple(self.data.shape)
         if len(shape) != 2 or min(shape) < 1:
             raise ValueError(f"image data has shape {shape}; expected (ny, nx)")
-        for name, dtype in (("data", torch.float32), ("variance", torch.float32), ("mask", torch.int16)):
+        # Double precision is for checks of the arithmetic; everything that reads frames makes float32.
+        real = torch.float64 if self.data.dtype == torch.float64 else torch.float32
+        for name, dtype in (("data", real), ("variance", real), ("mask", torch.int16)):
             plane = getattr(self, name)
             if tuple(plane.shape) != shape or plane.dtype != dtype or plane.device != self.data.device:
                 raise ValueError(
