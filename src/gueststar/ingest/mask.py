@@ -92,8 +92,8 @@ class FindCosmicRays(Options):
     """
 
     threshold_sigma: float = Field(5.0, ge=3, le=100, description="Pixels considered, sigma above the sky")
-    contrast: float = Field(0.6, gt=0, le=1, description="Sharper than this times the PSF's own ratio is flagged")
-    neighbour_sigma: float = Field(3.5, ge=1, le=20, description="Neighbours must be this far below the limit, sigma")
+    contrast: float = Field(0.8, gt=0, le=1, description="Sharper than this times the PSF's own ratio is flagged")
+    neighbour_sigma: float = Field(2.7, ge=1, le=20, description="Neighbours must be this far below the limit, sigma")
     grow_sigma: float = Field(3.0, gt=0, le=100, description="Neighbours of a flagged pixel above this are flagged too")
     enabled: bool = Field(True, description="Look for cosmic rays")
 
@@ -126,7 +126,8 @@ class FindCosmicRays(Options):
         value = padded[y + 1, x + 1].astype(np.float64)
         sharp = np.zeros(y.size, bool)
         # An undersampled PSF is measured too wide and changes with the star's place in the pixel: trust it less.
-        contrast = self.contrast * min(1.0, (psf.fwhm / 2.2) ** 2)
+        # A wide one has many bright pixels, each of which noise may sharpen; a ray stands out from it anyway.
+        contrast = self.contrast * min(1.0, (psf.fwhm / 2.2) ** 2) * min(1.0, 3.0 / psf.fwhm)
         for group in _NEIGHBOURS:
             near = np.mean([padded[y + 1 + dy, x + 1 + dx] for dy, dx in group], axis=0)
             limit = contrast * np.mean([stamp[c + dy, c + dx] for dy, dx in group]) / stamp[c, c]
