@@ -66,7 +66,7 @@ def camera(source: Path, out: Path, instrument: str, inject: int, seed: int) -> 
     images = []
     for outcome in night.outcomes:
         row: dict[str, Any] = {"image": outcome.image, "status": outcome.status, "reason": outcome.reason}
-        if outcome.status == "ok":
+        if outcome.status in ("ok", "rejected"):
             row |= {"counts": dict(outcome.counts), "empty_sky": empty_sky(out / "images" / outcome.image, rng)}
             row["fwhm_px"] = round(float(outcome.facts["fwhm_px"]), 2)
             row["seconds"] = round(sum(outcome.seconds.values()), 2)

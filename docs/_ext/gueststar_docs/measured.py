@@ -53,7 +53,7 @@ def _frames(cameras: dict[str, Any]) -> str:
             rows.append(
                 (
                     escape(_NAMES.get(name, name)),
-                    escape(image["image"][-24:]),
+                    escape(image["image"][-24:]) + (" (rejected)" if image["status"] == "rejected" else ""),
                     str(image.get("fwhm_px", image["status"])),
                     str(counts.get("positive", counts.get("brighter", ""))),
                     str(counts.get("negative", counts.get("fainter", ""))),
