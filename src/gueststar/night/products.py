@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from gueststar import __version__
 from gueststar.errors import InputError
 from gueststar.night.folders import replace_file, write_bytes
-from gueststar.types import Candidates, Difference, Image, Mask, Outcome, Stamps
+from gueststar.types import CANDIDATE_COLUMNS, Candidates, Difference, Image, Mask, Outcome, Stamps
 
 __all__ = [
     "PRODUCT_NAMES",
@@ -208,6 +208,11 @@ def read_candidates(path: Path) -> Candidates:
         table[field.name].unit = notes.get("unit") or None
         table[field.name].description = notes.get("description") or None
     table.meta.update(json.loads((stored.schema.metadata or {}).get(b"gueststar", b"{}")))
+    # Runs made before trails were looked for have none of these columns.
+    for column in CANDIDATE_COLUMNS:
+        if column.name.startswith("trail_") and column.name not in table.colnames:
+            nothing = 0 if column.name in ("trail_length", "trail_peaks") else np.nan
+            table[column.name] = np.full(len(table), nothing, column.dtype)
     return Candidates(table)
 
 
