@@ -15,6 +15,7 @@ __all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
 
 # Opposite neighbours in four directions, against tracks, and all four nearest, against single pixels.
 _PAIRS = tuple(((dy, dx), (-dy, -dx)) for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)))
+_PROUD = 0.9  # of the threshold, above the median of the eight neighbours
 _NEIGHBOURS = (*_PAIRS, _PAIRS[0] + _PAIRS[1])
 
 
@@ -125,6 +126,10 @@ class FindCosmicRays(Options):
         c = stamp.shape[0] // 2
         value = padded[y + 1, x + 1].astype(np.float64)
         sharp = np.zeros(y.size, bool)
+        # In the wings of a star noise alone passes the threshold above the sky: it must also stand out there.
+        ring = [padded[y + dy, x + dx] for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]
+        beside = np.median(ring, axis=0)
+        proud = value - beside > _PROUD * self.threshold_sigma * np.sqrt(sky + np.maximum(beside, 0.0))
         # An undersampled PSF is measured too wide and changes with the star's place in the pixel: trust it less.
         # A wide one has many bright pixels, each of which noise may sharpen; a ray stands out from it anyway.
         contrast = self.contrast * min(1.0, (psf.fwhm / 2.2) ** 2) * min(1.0, 3.0 / psf.fwhm)
@@ -134,7 +139,7 @@ class FindCosmicRays(Options):
             # Noise of the test: that of the neighbours' mean, and of the pixel scaled by the limit.
             error = np.sqrt((sky + limit * value) / len(group) + limit**2 * (sky + value))
             sharp |= near < limit * value - self.neighbour_sigma * error
-        return sharp
+        return sharp & proud
 
 
 def fill_flagged(data: NDArray[np.float32], flagged: NDArray[np.bool_], *, passes: int = 3) -> NDArray[np.float32]:
