@@ -25,12 +25,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gueststar.errors import SubtractionError
-from gueststar.options import Options
-from gueststar.subtract.finish import check_pair
-from gueststar.subtract.solution import KernelSolution, convolves_science, difference_of, fwhm_of, kernel_radius
+from gueststar.subtract.solution import KernelSolution, MatchingEngine, fwhm_of, kernel_radius
 from gueststar.subtract.windows import Windows, position_terms
-from gueststar.types import Difference, Image, Stars
+from gueststar.types import Image, Stars
 
 __all__ = ["Kernel"]
 
@@ -38,43 +35,14 @@ _ENOUGH_SNR = (100.0, 60.0, 30.0)
 _ENOUGH_STARS = 60
 
 
-class Kernel(Options):
+class Kernel(MatchingEngine):
     """Subtract with our own matching kernel."""
 
     engine: Literal["kernel"] = Field("kernel", description="Name of the engine")
     radius_px: int = Field(0, ge=0, le=15, description="Half width of the kernel, px; 0: from the two FWHM")
-    order: int = Field(2, ge=0, le=4, description="Polynomial order of the kernel over the chip; few stars lower it")
     n_windows: int = Field(100, ge=1, le=2000, description="Most windows used in the fit")
-    minimum_snr: float = Field(15.0, ge=3, description="Faintest star used")
     clip_sigma: float = Field(4.0, ge=2, le=20, description="Windows that fit worse are left out, sigma")
     model_error: float = Field(0.001, ge=0, le=0.1, description="Floor of the error, as a share of the flux")
-    convolve: Literal["auto", "reference", "science"] = Field("auto", description="Image that is convolved")
-    tile_px: int = Field(64, ge=16, le=512, description="Side of the tiles on which the kernel is constant, px")
-
-    def __call__(self, science: Image, reference: Image) -> Difference:
-        """Subtract.
-
-        Parameters
-        ----------
-        science : Image
-            With psf and stars.
-        reference : Image
-            On the science grid, from `Align`.
-
-        Returns
-        -------
-        Difference
-
-        Raises
-        ------
-        SubtractionError
-            When no star can be used, or the fit gives no positive flux ratio.
-        """
-        check_pair(science, reference)
-        swapped = convolves_science(science, reference, self.convolve)
-        sharp, target = (science, reference) if swapped else (reference, science)
-        solution = self._solve(sharp, target, science.stars or Stars.empty())
-        return difference_of(solution, science, reference, swapped=swapped, tile_px=self.tile_px, engine=self.engine)
 
     def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
         radius = self.radius_px or kernel_radius(sharp, target)
@@ -82,21 +50,17 @@ class Kernel(Options):
         windows = Windows.cut(sharp, target, self._choose(stars, target.shape, half), radius, half, self.model_error)
         n = len(windows.x)
         if n == 0:
-            raise SubtractionError(
-                f"no star to fit the matching kernel: {len(stars)} sources, none unflagged above S/N "
-                f"{self.minimum_snr:g} with good pixels in both images; lower subtract.minimum_snr, or mask less",
-                n_sources=len(stars),
-            )
+            raise self._no_star(stars)
         keep = np.ones(n, bool)
         # Outliers are found on a low order, which costs little; then one fit of the full one.
-        solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order(n)))
+        solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(n)))
         for _ in range(3):
             new = ~windows.outliers(residual, keep, self.clip_sigma)
             if (new == keep).all() or new.sum() < max(3, 0.4 * n):
                 break
             keep = new
-            solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order(int(keep.sum()))))
-        order = self._order(int(keep.sum()))
+            solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(int(keep.sum()))))
+        order = self._order_for(int(keep.sum()))
         solved, residual = self._fit(windows, keep, radius, target.shape, order, last=True)
         size = 2 * radius + 1
         planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
@@ -106,10 +70,6 @@ class Kernel(Options):
             float(np.median((residual / windows.expected)[keep])), windows.misfit(residual, keep),
         )  # fmt: skip
         return found.checked()
-
-    def _order(self, n: int) -> int:
-        """Order that n windows can carry."""
-        return min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 100 else 4)
 
     @staticmethod
     def _fit(

@@ -25,41 +25,20 @@ from pydantic import Field
 from scipy.fft import next_fast_len
 from scipy.linalg import cho_factor, cho_solve
 
-from gueststar.errors import SubtractionError
-from gueststar.options import Options
 from gueststar.planes import Tiling, as_float, convolve, grow_mask
-from gueststar.subtract.finish import check_pair
-from gueststar.subtract.solution import KernelSolution, convolves_science, difference_of, fwhm_of, kernel_radius
+from gueststar.subtract.solution import KernelSolution, MatchingEngine, fwhm_of, kernel_radius
 from gueststar.subtract.windows import kernel_prior
-from gueststar.types import Difference, Image, Stars, polynomial_exponents
+from gueststar.types import Image, Stars, polynomial_exponents
 
 __all__ = ["Sfft"]
 
 
-class Sfft(Options):
+class Sfft(MatchingEngine):
     """Subtract with a kernel fitted in Fourier space to all pixels near stars, at equal weights."""
 
     engine: Literal["sfft"] = Field("sfft", description="Name of the engine")
     radius_px: int = Field(0, ge=0, le=15, description="Half width of the kernel, px; 0: from the two FWHM")
-    order: int = Field(2, ge=0, le=4, description="Polynomial order of the kernel over the chip; few stars lower it")
-    minimum_snr: float = Field(15.0, ge=3, description="Faintest star around which pixels are fitted")
     clip_sigma: float = Field(4.0, ge=2, le=20, description="Stars that fit worse are left out, sigma")
-    convolve: Literal["auto", "reference", "science"] = Field("auto", description="Image that is convolved")
-    tile_px: int = Field(64, ge=16, le=512, description="Side of the tiles on which the kernel is constant, px")
-
-    def __call__(self, science: Image, reference: Image) -> Difference:
-        """Subtract; as `Kernel`.
-
-        Raises
-        ------
-        SubtractionError
-            When no star can be used, or the fit gives no positive flux ratio.
-        """
-        check_pair(science, reference)
-        swapped = convolves_science(science, reference, self.convolve)
-        sharp, target = (science, reference) if swapped else (reference, science)
-        solution = self._solve(sharp, target, science.stars or Stars.empty())
-        return difference_of(solution, science, reference, swapped=swapped, tile_px=self.tile_px, engine=self.engine)
 
     def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
         radius = self.radius_px or kernel_radius(sharp, target)
@@ -68,14 +47,10 @@ class Sfft(Options):
         chosen = _whole(stars[(stars.flags == 0) & (stars.snr > self.minimum_snr)], good)
         n = len(chosen)
         if n == 0:
-            raise SubtractionError(
-                f"no star to fit the matching kernel: {len(stars)} sources, none unflagged above S/N "
-                f"{self.minimum_snr:g} with good pixels in both images; lower subtract.minimum_snr, or mask less",
-                n_sources=len(stars),
-            )
+            raise self._no_star(stars)
         keep = np.ones(n, bool)
         for last in (False, True):
-            order = min(self.order if last else min(self.order, 1), _order(int(keep.sum())))
+            order = min(self._order_for(int(keep.sum())), self.order if last else 1)
             region = _discs(chosen[keep], target.shape, reach, good)
             planes, background = _fitted(sharp, target, region, radius, order)
             found = KernelSolution(planes, background, order, target.shape, n, int(n - keep.sum()), 1.0, 0.0).checked()
@@ -117,11 +92,6 @@ def _whole(stars: Stars, good: torch.Tensor) -> Stars:
     ny, nx = (int(n) for n in good.shape)
     x, y = (np.clip(np.round(p).astype(int), 0, n - 1) for p, n in ((stars.x, nx), (stars.y, ny)))
     return stars[good.cpu().numpy()[y, x]]
-
-
-def _order(n: int) -> int:
-    """Order that n stars can carry."""
-    return 0 if n < 15 else 1 if n < 45 else 2 if n < 100 else 4
 
 
 def _discs(stars: Stars, shape: tuple[int, int], reach: int, good: torch.Tensor) -> torch.Tensor:

@@ -8,15 +8,17 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from gueststar.errors import SubtractionError
+from gueststar.options import Options
 from gueststar.planes import Tiling, as_float, convolve
-from gueststar.subtract.finish import difference_mask, finish_difference, light, spread_mask
+from gueststar.subtract.finish import check_pair, difference_mask, finish_difference, light, spread_mask
 from gueststar.subtract.residual_light import subtract_residual_light
 from gueststar.subtract.windows import position_terms
-from gueststar.types import Difference, Fact, Image, Mask, polynomial_exponents
+from gueststar.types import Difference, Fact, Image, Mask, Stars, polynomial_exponents
 
-__all__ = ["KernelSolution", "convolves_science", "difference_of", "fwhm_of", "kernel_radius"]
+__all__ = ["KernelSolution", "MatchingEngine", "convolves_science", "difference_of", "fwhm_of", "kernel_radius"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,3 +179,52 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
         matrix[q, p] = value
     degrees = torch.arange(powers, device=like.device)
     return (v ** degrees[None, :]) @ matrix @ (u ** degrees[:, None])
+
+
+class MatchingEngine(Options):
+    """What engines with a matching kernel share: their common options, and the way from a kernel to a difference."""
+
+    engine: str = Field(description="Name of the engine")
+    convolve: Literal["auto", "reference", "science"] = Field("auto", description="Image that is convolved")
+    tile_px: int = Field(64, ge=16, le=512, description="Side of the tiles on which the kernel is constant, px")
+    order: int = Field(2, ge=0, le=4, description="Polynomial order of the kernel over the chip; few stars lower it")
+    minimum_snr: float = Field(15.0, ge=3, description="Faintest star used")
+
+    def __call__(self, science: Image, reference: Image) -> Difference:
+        """Subtract.
+
+        Parameters
+        ----------
+        science : Image
+            With psf and stars.
+        reference : Image
+            On the science grid, from `Align`.
+
+        Returns
+        -------
+        Difference
+
+        Raises
+        ------
+        SubtractionError
+            When no star can be used, or the fit gives no positive flux ratio.
+        """
+        check_pair(science, reference)
+        swapped = convolves_science(science, reference, self.convolve)
+        sharp, target = (science, reference) if swapped else (reference, science)
+        solution = self._solve(sharp, target, science.stars or Stars.empty())
+        return difference_of(solution, science, reference, swapped=swapped, tile_px=self.tile_px, engine=self.engine)
+
+    def _solve(self, sharp: Image, target: Image, stars: Stars) -> KernelSolution:
+        raise NotImplementedError
+
+    def _order_for(self, n: int) -> int:
+        """Order that n stars can carry."""
+        return min(self.order, 0 if n < 15 else 1 if n < 45 else 2 if n < 100 else 4)
+
+    def _no_star(self, stars: Stars) -> SubtractionError:
+        return SubtractionError(
+            f"no star to fit the matching kernel: {len(stars)} sources, none unflagged above S/N {self.minimum_snr:g} "
+            "with good pixels in both images; lower subtract.minimum_snr, or mask less",
+            n_sources=len(stars),
+        )
