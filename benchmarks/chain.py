@@ -35,6 +35,7 @@ from peers import call, cpu_seconds, extract, programs, run_swarp, written_for_e
 
 from gueststar import Image, __version__, process_pair
 from gueststar.align import Align
+from gueststar.memory import keep_freed_memory
 from gueststar.simulate.night import SimulatedPair, simulate_pair
 from gueststar.simulate.survey import Survey
 from gueststar.subtract.hotpants import Hotpants
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the program does
     watch, found = Watch(), programs()
     counts: list[dict[str, Any]] = []
     survey = Survey(star_density=options.density)

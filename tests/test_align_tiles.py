@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import skies
-from gueststar.align.tiles import TileMap, interpolate_tiles, nearest_tiles
+from gueststar.align.lanczos import interpolate_tiles
+from gueststar.align.tiles import TileMap, nearest_tiles
 from gueststar.spline import MARGIN, coefficients, sample
 
 SHAPE = (150, 200)

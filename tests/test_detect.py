@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 
 import skies
 from gueststar.detect import Detect, find_peaks
+from gueststar.subtract.bins import any_in_bin
 from gueststar.subtract.score import matched_filter, score_difference
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Difference, Image, Mask, Psf, Stars
 
@@ -31,7 +32,7 @@ def difference_of(light, rng, *, mask=None, shape=PSF, psf=None, noise=NOISE, **
     flags = torch.zeros(SHAPE, dtype=torch.int16) if mask is None else torch.from_numpy(mask.astype(np.int16))
     variance = torch.full(SHAPE, noise**2)
     psf = psf or Psf.from_stamp(shape.stamp(21))
-    scored = score_difference(data, variance, flags, psf, torch.from_numpy(np.abs(light) > 0.1 * noise))
+    scored = score_difference(data, variance, flags, psf, any_in_bin(torch.from_numpy(np.abs(light) > 0.1 * noise)))
     known = {"science_id": "5c1e", "reference_id": "4ef0", "engine": "kernel", "zeropoint": 27.0} | fields
     return Difference(
         data=data,
@@ -444,7 +445,9 @@ def test_correlated_noise_is_scaled_to_unit_variance(rng):
     variance[:, 200:] *= 1.5**2
     psf = Psf.from_stamp(PSF.stamp(21))
     good = torch.zeros(SHAPE, dtype=torch.int16)
-    scored = score_difference(torch.from_numpy(smooth), variance, good, psf, torch.zeros(SHAPE, dtype=torch.bool))
+    scored = score_difference(
+        torch.from_numpy(smooth), variance, good, psf, any_in_bin(torch.zeros(SHAPE, dtype=torch.bool))
+    )
     assert scored.scatter > 1.3
     for half in (np.s_[20:-20, 20:180], np.s_[20:-20, 220:-20]):
         assert float(scored.score[half].std()) == pytest.approx(1.0, abs=0.06)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage, signal
 
-from gueststar.planes import Tiling, box_mean, convolve, gather_stamps, grow_mask
+from gueststar.planes import Tiling, box_mean, convolve, gather_stamps, grow_mask, inside_stamps
 
 
 def plane_of(rng, shape):
@@ -89,3 +89,28 @@ def test_stamps_are_cut_around_their_pixel_with_zeros_outside(rng):
     for stamp, i, j in zip(stamps, x, y, strict=True):
         np.testing.assert_array_equal(stamp, padded[j : j + 7, i : i + 7])
     assert gather_stamps(plane, np.empty(0, int), np.empty(0, int), 7).shape == (0, 7, 7)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 8])
+@pytest.mark.parametrize("shape", [(9, 30), (1, 7), (40, 33)])
+def test_flags_grow_by_a_square(radius: int, shape: tuple[int, int], rng: np.random.Generator) -> None:
+    mask = torch.from_numpy((rng.random(shape) < 0.05).astype(np.int16) * 4 + (rng.random(shape) < 0.05))
+    before = mask.clone()
+    want = np.zeros(shape, np.int16)
+    for y, x in np.argwhere(mask.numpy()):
+        want[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1] |= mask.numpy()[y, x]
+    assert np.array_equal(grow_mask(mask, radius).numpy(), want)
+    assert torch.equal(mask, before)
+
+
+def test_stamps_beyond_the_edge_are_zero_and_told() -> None:
+    plane = torch.arange(1.0, 36.0).reshape(5, 7)
+    x, y = np.array([3, 0, 6, 40]), np.array([2, 0, 4, 2])
+    stamps, inside = gather_stamps(plane, x, y, 3), inside_stamps((5, 7), x, y, 3)
+    padded = np.pad(plane.numpy(), 50)
+    for stamp, within, cx, cy in zip(stamps.numpy(), inside, x, y, strict=True):
+        want = padded[cy + 49 : cy + 52, cx + 49 : cx + 52]
+        assert np.array_equal(stamp, want)
+        assert np.array_equal(within, want > 0)
+    assert gather_stamps(plane, x[:0], y[:0], 3).shape == (0, 3, 3)
+    assert gather_stamps(plane, x, y, 11).shape == (4, 11, 11)

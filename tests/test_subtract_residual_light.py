@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gueststar.subtract.bins import Bins, binned, unbinned
+from gueststar.subtract.bins import Bins, any_in_bin, binned, unbinned
 from gueststar.subtract.residual_light import subtract_residual_light
 from gueststar.types import Image, Mask, Psf, Stars
 
@@ -46,7 +46,9 @@ def cleaned(extra: np.ndarray, image: Image, *, seed: int = 1) -> tuple[np.ndarr
     noise = np.random.default_rng(seed).normal(0.0, SIGMA, image.shape).astype(np.float32)
     data = torch.from_numpy(noise + extra.astype(np.float32))
     before = data.clone()
-    done, facts = subtract_residual_light(data, image.variance, image.mask, image, image, image.data > SIGMA)
+    done, facts = subtract_residual_light(
+        data, image.variance, image.mask, image, image, any_in_bin(image.data > SIGMA)
+    )
     assert torch.equal(before, data)
     return done.numpy() - noise, facts
 
@@ -115,7 +117,7 @@ def test_pixels_without_data_stay_zero() -> None:
     flags[:, :40] = int(Mask.NO_DATA)
     image = frame(1e3, mask=flags)
     data = torch.where(image.mask == 0, torch.full(image.shape, 7.0), torch.zeros(image.shape))
-    done, _ = subtract_residual_light(data, image.variance, image.mask, image, image, image.data > SIGMA)
+    done, _ = subtract_residual_light(data, image.variance, image.mask, image, image, any_in_bin(image.data > SIGMA))
     assert (done[:, :40] == 0).all()
 
 

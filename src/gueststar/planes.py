@@ -13,7 +13,10 @@ import torch.nn.functional as nn
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-__all__ = ["Tiling", "all_finite", "as_float", "box_mean", "convolve", "gather_stamps", "grow_mask", "quartiles"]
+__all__ = [
+    "Tiling", "all_finite", "as_float", "box_mean", "convolve", "gather_stamps", "grow_mask", "inside_stamps",
+    "quartiles",
+]  # fmt: skip
 
 _LARGEST_DIRECT = 17  # px; wider kernels are applied by Fourier transform
 
@@ -76,13 +79,13 @@ def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, corr
     out = plane.new_empty(rows * size, columns * size)
     for row in range(rows):
         strip = padded[row * size : row * size + full]
-        tiles = strip.unfold(1, full, size).permute(1, 0, 2).reshape(1, columns, full, full)
+        tiles = strip.unfold(1, full, size).permute(1, 0, 2)[None]
         weights = kernels[row * columns : (row + 1) * columns, None].to(plane.dtype)
         if kernels.shape[-1] > _LARGEST_DIRECT:
             done = _correlated(tiles, weights[None, :, 0], size)
         else:
             done = nn.conv2d(tiles, weights, groups=columns)
-        out[row * size : (row + 1) * size] = done[0].permute(1, 0, 2).reshape(size, columns * size)
+        out[row * size : (row + 1) * size].view(size, columns, size).copy_(done[0].permute(1, 0, 2))
     return out[:ny, :nx].contiguous()
 
 
@@ -106,15 +109,17 @@ def all_finite(plane: torch.Tensor) -> bool:
 
 def grow_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
     """Grow every flag of an integer or boolean mask by `radius` px along both axes (a square)."""
-    grown = mask
+    grown = mask.clone()
     for axis in (0, 1):
-        source = grown
-        grown = source.clone()
-        length = source.shape[axis]
-        for step in range(1, min(radius, length - 1) + 1):
+        length, done = grown.shape[axis], 0
+        while done < min(radius, length - 1):
+            # Steps double. A longer one would leave gaps at the edges, where the flags it starts from lie outside.
+            step = min(done + 1, radius - done, length - 1)
+            source = grown.clone()
             near, far = source.narrow(axis, 0, length - step), source.narrow(axis, step, length - step)
             grown.narrow(axis, step, length - step).bitwise_or_(near)
             grown.narrow(axis, 0, length - step).bitwise_or_(far)
+            done += step
     return grown
 
 
@@ -138,12 +143,33 @@ def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
 
 def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:
     """Cut squares of side `size` (odd) centred on whole pixels; zero outside the plane; shape (n, size, size)."""
-    radius = size // 2
-    padded = nn.pad(plane, (radius, radius, radius, radius))
-    windows = padded.unfold(0, size, 1).unfold(1, size, 1)
-    rows = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)
-    columns = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)
-    return windows[rows, columns]
+    x, y, radius = np.asarray(x, np.int64), np.asarray(y, np.int64), size // 2
+    ny, nx = (int(n) for n in plane.shape)
+    whole = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
+    stamps = plane.new_zeros((len(x), size, size))
+    if whole.any():
+        windows = plane.unfold(0, size, 1).unfold(1, size, 1)
+        rows, columns = (torch.as_tensor(a[whole] - radius, device=plane.device) for a in (y, x))
+        if whole.all():
+            return windows[rows, columns]
+        stamps[torch.as_tensor(whole, device=plane.device)] = windows[rows, columns]
+    # Nothing is padded: that would copy the plane for the sake of a few stamps at its edges.
+    for i in np.flatnonzero(~whole).tolist():
+        top, left = int(y[i]) - radius, int(x[i]) - radius
+        first_row, last_row = max(top, 0), min(top + size, ny)
+        first_column, last_column = max(left, 0), min(left + size, nx)
+        if first_row < last_row and first_column < last_column:
+            inside = plane[first_row:last_row, first_column:last_column]
+            stamps[i, first_row - top : last_row - top, first_column - left : last_column - left] = inside
+    return stamps
+
+
+def inside_stamps(shape: tuple[int, int], x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Which pixels of the squares of `gather_stamps` lie in a plane of `shape`; shape (n, size, size)."""
+    steps = np.arange(size) - size // 2
+    rows, columns = (np.asarray(a, np.int64)[:, None] + steps for a in (y, x))
+    in_y, in_x = ((axis >= 0) & (axis < n) for axis, n in zip((rows, columns), shape, strict=True))
+    return np.asarray(in_y[:, :, None] & in_x[:, None, :])
 
 
 def quartiles(values: NDArray[np.floating], *, most: int = 1000) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, field_validator
 
 from gueststar.options import Options
-from gueststar.planes import gather_stamps
+from gueststar.planes import gather_stamps, inside_stamps
 from gueststar.types import Candidates, Difference, Image, Mask, Stamps
 
 __all__ = ["CutStamps"]
@@ -46,12 +46,12 @@ class CutStamps(Options):
         n = len(candidates)
         cube = np.empty((n, 3, self.size, self.size), np.float32)
         sigma = np.empty((n, 3), np.float32)
+        inside = inside_stamps(science.shape, x, y, self.size)
         sources: tuple[Image | Difference, ...] = (science, reference, difference)
         for plane, source in enumerate(sources):
-            data = torch.where((source.mask & int(Mask.NO_DATA)) != 0, torch.nan, source.data)
-            inside = gather_stamps(torch.ones_like(data), x, y, self.size) > 0
-            cut = torch.where(inside, gather_stamps(data, x, y, self.size), torch.nan)
-            cube[:, plane] = cut.cpu().numpy()
+            cut = gather_stamps(source.data, x, y, self.size).cpu().numpy()
+            lacking = (gather_stamps(source.mask, x, y, self.size).cpu().numpy() & int(Mask.NO_DATA)) != 0
+            cube[:, plane] = np.where(inside & ~lacking, cut, np.nan)
             sigma[:, plane] = np.sqrt(_sky_variance(source.variance, x, y))
         return Stamps(cube, sigma, candidates["candidate_id"])
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-from gueststar.align.tiles import TileMap, interpolate_tiles, nearest_tiles
+from gueststar.align.lanczos import interpolate_tiles
+from gueststar.align.tiles import TileMap, nearest_tiles
 from gueststar.planes import all_finite, as_float, grow_mask
 from gueststar.spline import MARGIN, coefficients, sample
 from gueststar.types import Image, Mask, Psf, Stars, stamp_shape
@@ -73,7 +74,7 @@ def resample(
     data, variance, mask = _by_points(reference, nodes, science.shape) if tiles is None else _by_tiles(reference, tiles)
     if not all_finite(data):
         data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
-    data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype))
+    data.mul_(as_float(~(mask & int(Mask.NO_DATA)).bool(), data.dtype))
     if not all_finite(variance) or float(variance.min()) <= 0:
         good = torch.isfinite(variance) & (variance > 0)
         variance = torch.where(good, variance, reference.variance[::7, ::7].median())

@@ -16,6 +16,7 @@ from gueststar import __version__
 from gueststar.cli import config, doctor, efficiency, inject, pair, run, simulate, train
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
+from gueststar.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -85,4 +86,5 @@ def main() -> None:
     """
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    keep_freed_memory()
     app()

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from gueststar.memory import keep_freed_memory
+
 __all__ = ["Mapper", "ProcessMap", "available_cores"]
 
 T = TypeVar("T")
@@ -128,7 +130,7 @@ def _start(workers: int) -> ProcessPoolExecutor:
 
 
 def _initialize() -> None:
-    """Leave Ctrl-C to the parent, end when it is gone, and use one thread."""
+    """Leave Ctrl-C to the parent, end when it is gone, use one thread, and keep freed memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -136,6 +138,7 @@ def _initialize() -> None:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def _leave_with(parent: Any) -> None:

@@ -26,7 +26,7 @@ class Bins:
     @classmethod
     def of(cls, data: torch.Tensor, variance: torch.Tensor, mask: torch.Tensor) -> Bins:
         """Bin the planes of a difference, each (ny, nx)."""
-        return cls(binned(data), binned(variance) / BIN**2, ~any_in_bin(mask != 0))
+        return cls(binned(data), binned(variance).div_(BIN**2), ~any_in_bin(mask.bool()))
 
     def minus(self, model: torch.Tensor) -> Bins:
         """The same with a model subtracted."""
@@ -34,21 +34,17 @@ class Bins:
 
 
 def binned(plane: torch.Tensor) -> torch.Tensor:
-    """Mean over 2 x 2 px."""
-    a, b, c, d = _corners(plane)
-    return (a + b).add_(c).add_(d).mul_(0.25)
+    """Mean over 2 x 2 px: rows first, which lie together in memory."""
+    ny, nx = (int(n) // BIN * BIN for n in plane.shape)
+    rows = plane[0:ny:2, :nx] + plane[1:ny:2, :nx]
+    return rows[:, 0::2].add(rows[:, 1::2]).mul_(0.25)
 
 
 def any_in_bin(plane: torch.Tensor) -> torch.Tensor:
     """Whether any of the four pixels of a bin is True."""
-    a, b, c, d = _corners(plane)
-    return a | b | c | d
-
-
-def _corners(plane: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Views of the four pixels of each bin: far quicker than pooling."""
     ny, nx = (int(n) // BIN * BIN for n in plane.shape)
-    return plane[0:ny:2, 0:nx:2], plane[1:ny:2, 0:nx:2], plane[0:ny:2, 1:nx:2], plane[1:ny:2, 1:nx:2]
+    rows = plane[0:ny:2, :nx] | plane[1:ny:2, :nx]
+    return rows[:, 0::2] | rows[:, 1::2]
 
 
 def unbinned(plane: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -2,79 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as nn
-from numpy.typing import NDArray
 
-from gueststar.planes import box_mean, quartiles
+from gueststar.planes import as_float, box_mean, quartiles
 
-__all__ = ["cell_statistics", "clipped_moments", "smooth_map"]
-
-Sample = NDArray[np.floating]
+__all__ = ["CellMoments", "cell_moments", "smooth_map"]
 
 
-def cell_statistics(
-    values: Sample,
-    use: NDArray[np.bool_],
-    cell: int,
-    fewest: int,
-    statistic: Callable[[Sample], tuple[float, ...]],
-) -> NDArray[np.float64]:
-    """Measure every cell of a plane.
+@dataclass(frozen=True, slots=True, eq=False)
+class CellMoments:
+    """Clipped mean and standard deviation of the cells of a plane, each (rows, columns); NaN where too few count."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+def cell_moments(
+    values: torch.Tensor, use: torch.Tensor, cell: int, fewest: int, *, sigma: float = 4.0, rounds: int = 4
+) -> CellMoments:
+    """Measure every cell of a plane, all at once.
 
     Parameters
     ----------
-    values, use : ndarray, shape (ny, nx)
-        A plane, and which of its pixels count.
+    values : Tensor, shape (ny, nx)
+    use : Tensor of bool, shape (ny, nx)
+        Which of the pixels count.
     cell : int
-        Side of a cell, px; rounded so that whole cells fill the plane.
+        Side of a cell, px; changed a little so that whole cells fill the plane.
     fewest : int
         Pixels that a cell needs.
-    statistic : callable
-        Pixels of a cell, (n,) -> one or more numbers.
+    sigma : float
+        Pixels further from the mean are clipped.
+    rounds : int
+        The first starts from the quartiles of the whole plane; each lets a cell find its own moments.
 
     Returns
     -------
-    ndarray, shape (k, rows, columns)
-        The numbers of each cell; NaN where too few pixels count.
+    CellMoments
     """
-    ny, nx = values.shape
+    ny, nx = (int(n) for n in values.shape)
     rows, columns = max(1, round(ny / cell)), max(1, round(nx / cell))
-    ys, xs = np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, columns + 1).astype(int)
-    found: list[list[tuple[float, ...] | None]] = []
-    for i in range(rows):
-        found.append([])
-        for j in range(columns):
-            cut = (slice(ys[i], ys[i + 1]), slice(xs[j], xs[j + 1]))
-            sample = values[cut][use[cut]]
-            found[-1].append(statistic(sample) if sample.size >= fewest else None)
-    width = next((len(one) for row in found for one in row if one is not None), 1)
-    lacking = (float("nan"),) * width
-    table = np.array([[one if one is not None else lacking for one in row] for row in found], np.float64)
-    return np.asarray(np.moveaxis(table, -1, 0))
-
-
-def clipped_moments(sample: Sample, *, sigma: float = 4.0, rounds: int = 2) -> tuple[float, float]:
-    """Mean and standard deviation, clipped about the median, starting from the quartiles."""
-    low, mid, high = quartiles(sample)
-    width = max((high - low) / 1.349, 1e-9)
+    clear = as_float(use, values.dtype)
+    # 0 * NaN is NaN: what does not count must be finite, too.
+    cells, weight = (_in_cells(plane, rows, columns) for plane in (torch.nan_to_num(values), clear))
+    thin = max(1, int(np.sqrt(ny * nx / 20_000.0)))
+    some = values[::thin, ::thin][use[::thin, ::thin]].cpu().numpy()
+    low, middle, high = quartiles(some) if some.size else (0.0, 0.0, 0.0)
+    mean = cells.new_full((rows * columns, 1), middle)
+    std = cells.new_full((rows * columns, 1), max((high - low) / 1.349, 1e-9))
     for _ in range(rounds):
-        kept = sample[np.abs(sample - mid) < sigma * width]
-        mid, width = float(kept.mean()), float(kept.std())
-    return mid, max(width, 1e-6)
+        away = (cells - mean).abs_()
+        # 1 within the limit, 0 beyond.
+        kept = torch.clamp_(torch.sub(sigma * std, away).mul_(1e30), 0.0, 1.0).mul_(weight)
+        count = kept.sum(1, keepdim=True).clamp_(min=1.0)
+        kept_values = kept.mul(cells)
+        mean = kept_values.sum(1, keepdim=True) / count
+        square = kept_values.mul_(cells).sum(1, keepdim=True) / count
+        std = (square - mean**2).clamp_(min=1e-12).sqrt_()
+    empty = weight.sum(1) < fewest
+    found = [torch.where(empty, torch.nan, moment[:, 0]).reshape(rows, columns) for moment in (mean, std)]
+    return CellMoments(*found)
 
 
-def smooth_map(cells: NDArray[np.float64], like: torch.Tensor, *, empty: float) -> torch.Tensor:
+def _in_cells(plane: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Pixels of each cell, (rows * columns, n); the plane is continued with zeros to whole cells."""
+    ny, nx = plane.shape
+    height, width = -(-ny // rows), -(-nx // columns)
+    if (height * rows, width * columns) != (ny, nx):
+        plane = nn.pad(plane, (0, width * columns - nx, 0, height * rows - ny))
+    tiles = plane.reshape(rows, height, columns, width).permute(0, 2, 1, 3)
+    return tiles.reshape(rows * columns, height * width)
+
+
+def smooth_map(cells: torch.Tensor, shape: tuple[int, int], *, empty: float) -> torch.Tensor:
     """A plane from cells: those without a number get the median, or `empty` where there is none at all.
 
     The cells are averaged 3 x 3 and interpolated bilinearly.
+
+    Parameters
+    ----------
+    cells : Tensor, shape (rows, columns)
+    shape : (int, int)
+        (ny, nx) of the plane.
     """
-    known = np.isfinite(cells)
-    filled = np.where(known, cells, np.median(cells[known]) if known.any() else empty)
-    small = torch.as_tensor(filled, dtype=like.dtype, device=like.device)
+    known = torch.isfinite(cells)
+    middle = cells[known].median() if bool(known.any()) else cells.new_tensor(empty)
+    small = torch.where(known, cells, middle)
     small = box_mean(small, 1) if min(small.shape) >= 3 else small
-    size = (int(like.shape[0]), int(like.shape[1]))
-    return nn.interpolate(small[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    return _between(small.shape[0], shape[0], small) @ small @ _between(small.shape[1], shape[1], small).T
+
+
+def _between(n: int, length: int, like: torch.Tensor) -> torch.Tensor:
+    """Weights of n cells in each of `length` pixels, linear between the centres of the cells; (length, n)."""
+    place = (torch.arange(length, device=like.device, dtype=like.dtype) + 0.5) * (n / length) - 0.5
+    apart = place.clamp(0.0, n - 1.0)[:, None] - torch.arange(n, device=like.device, dtype=like.dtype)
+    return (1.0 - apart.abs()).clamp_(min=0.0)

@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as nn
 
 from gueststar.errors import SubtractionError
-from gueststar.planes import box_mean, grow_mask
+from gueststar.planes import grow_mask
+from gueststar.subtract.bins import binned
 from gueststar.subtract.score import score_difference
 from gueststar.subtract.star_noise import star_noise
 from gueststar.types import Difference, Fact, Image, Mask, Psf, Stars
 
 __all__ = ["check_pair", "difference_mask", "finish_difference", "light", "spread_mask"]
+
+_LIT_SIGMA = 4.6  # of the mean of 4 x 4 px: for bins of mean b and noise s a pixel, b1 + b2 + b3 + b4 > 4.6 s
 
 
 def check_pair(science: Image, reference: Image) -> None:
@@ -29,7 +32,7 @@ def check_pair(science: Image, reference: Image) -> None:
 
 def difference_mask(science: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Flags of both images; those of the reference carry `Mask.REFERENCE` beside them."""
-    return science | reference | (reference != 0).to(torch.int16) * int(Mask.REFERENCE)
+    return science | reference | reference.bool().to(torch.int16).mul_(int(Mask.REFERENCE))
 
 
 def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
@@ -46,22 +49,29 @@ def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def light(image: Image) -> torch.Tensor:
-    """Where an image has light above the sky: 3 x 3 means over 4 sigma, grown by 2 px.
+    """Where an image has light above the sky, in bins of 2 x 2 px: means of 4 x 4 px over 4.6 sigma, grown by a bin.
 
     A lower limit, or means over more pixels, would leave out noise that is correlated in rows and columns, too, and
     make the sky that is left too quiet.
 
     Returns
     -------
-    Tensor of bool, shape (ny, nx)
+    Tensor of bool, shape (ny // 2, nx // 2)
     """
-    lit = box_mean(image.data, 1) > 1.3 * image.variance.sqrt()
-    lit &= image.data != 0
-    # Most of the nine are lit: sums of bytes are quick.
-    count = nn.pad(lit.view(torch.uint8), (1, 1, 1, 1))
-    rows = count[:-2] + count[1:-1] + count[2:]
-    dense = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]) > 5
-    return grow_mask(dense, 2)
+    sky, noise = binned(image.data), binned(image.variance)
+    limit = noise.sqrt_().mul_(_LIT_SIGMA)
+    ny, nx = (int(n) for n in sky.shape)
+    if min(ny, nx) < 2:
+        return sky > limit
+    # Sums of four bins that touch, over what the noise of the first allows.
+    rows = sky[:-1] + sky[1:]
+    sums = rows[:, :-1] + rows[:, 1:]
+    lit = sums.sub_(limit[:-1, :-1]).clamp_(min=0.0).bool()
+    found = lit.new_zeros((ny, nx))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            found[dy : ny - 1 + dy, dx : nx - 1 + dx].bitwise_or_(lit)
+    return grow_mask(found, 1)
 
 
 def finish_difference(
@@ -89,8 +99,8 @@ def finish_difference(
     engine : str
     facts : mapping
         Numbers of the fit.
-    sources : Tensor of bool, shape (ny, nx), optional
-        Where either image has light, from `light`; measured when left out.
+    sources : Tensor of bool, shape (ny // 2, nx // 2), optional
+        Bins where either image has light, from `light`; measured when left out.
     """
     if psf is None:
         raise SubtractionError("a difference needs the PSF of its point sources; call measure_image first")
@@ -98,7 +108,7 @@ def finish_difference(
         sources = light(science) | light(reference)
     scored = score_difference(data, variance, mask, psf, sources)
     noise = star_noise(
-        scored.flux, scored.flux_err, mask == 0, reference.data * _flux_scale(facts), psf,
+        scored.flux, scored.flux_err, ~mask.bool(), reference.data * _flux_scale(facts), psf,
         reference.stars or Stars.empty(),
     )  # fmt: skip
     if noise.share or noise.shift_px:

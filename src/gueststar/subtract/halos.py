@@ -61,7 +61,7 @@ def bright_centres(science: Image, reference: Image) -> NDArray[np.float64]:
     science, reference : Image
         On the same grid; a star that is saturated in one of them is enough.
     """
-    blocks = any_in_bin(((science.mask | reference.mask) & int(Mask.SATURATED)) != 0).cpu().numpy()
+    blocks = any_in_bin(((science.mask | reference.mask) & int(Mask.SATURATED)).bool()).cpu().numpy()
     blobs, n = label(blocks)
     size = np.bincount(blobs.ravel(), minlength=n + 1)[1:]
     y, x = np.nonzero(blocks)

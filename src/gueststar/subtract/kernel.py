@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gueststar.subtract.solution import KernelSolution, MatchingEngine, fwhm_of, kernel_radius
-from gueststar.subtract.windows import Windows, position_terms
+from gueststar.subtract.windows import Windows, kernel_power, position_terms
 from gueststar.types import Image, Stars
 
 __all__ = ["Kernel"]
 
 _ENOUGH_SNR = (100.0, 60.0, 30.0)
 _ENOUGH_STARS = 60
+_RESTLESS = 1.3  # a kernel whose squares sum to more than this times those of the plain fit of low order is refused
 
 
 class Kernel(MatchingEngine):
@@ -53,15 +54,16 @@ class Kernel(MatchingEngine):
             raise self._no_star(stars)
         keep = np.ones(n, bool)
         # Outliers are found on a low order, which costs little; then one fit of the full one.
-        solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(n)))
+        solved, residual, power = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(n)))
         for _ in range(3):
             new = ~windows.outliers(residual, keep, self.clip_sigma)
             if (new == keep).all() or new.sum() < max(3, 0.4 * n):
                 break
             keep = new
-            solved, residual = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(int(keep.sum()))))
+            low = min(1, self._order_for(int(keep.sum())))
+            solved, residual, power = self._fit(windows, keep, radius, target.shape, low)
         order = self._order_for(int(keep.sum()))
-        solved, residual = self._fit(windows, keep, radius, target.shape, order, last=True)
+        solved, residual, _ = self._fit(windows, keep, radius, target.shape, order, most_power=_RESTLESS * power)
         size = 2 * radius + 1
         planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
         background = torch.from_numpy(solved[:, -1].copy()).to(sharp.data.device)
@@ -79,12 +81,12 @@ class Kernel(MatchingEngine):
         shape: tuple[int, int],
         order: int,
         *,
-        last: bool = False,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The solution from the windows kept, and what it leaves in all windows."""
+        most_power: float | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """The solution from the windows kept, what it leaves in all windows, and its power."""
         terms = position_terms(windows.x, windows.y, order, shape)
-        solved = windows.solve(terms, keep, radius, free_of_noise=last)
-        return solved, windows.residual(terms, solved)
+        solved = windows.solve(terms, keep, radius, most_power=most_power)
+        return solved, windows.residual(terms, solved), kernel_power(solved, terms[keep])
 
     def _choose(self, stars: Stars, shape: tuple[int, int], half: int) -> Stars:
         """The brightest few unflagged sources of each cell of the chip, so that all of it is represented."""

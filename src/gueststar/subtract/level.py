@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from gueststar.subtract.bins import Bins
-from gueststar.subtract.cells import cell_statistics, clipped_moments, smooth_map
+from gueststar.subtract.cells import cell_moments, smooth_map
 
 __all__ = ["fit_level"]
 
@@ -32,8 +32,6 @@ def fit_level(difference: Bins, sources: torch.Tensor) -> torch.Tensor:
     Tensor of shape (ny, nx)
         Level to subtract, e-; 0 where no cell has enough empty sky.
     """
-    values, empty = difference.data.cpu().numpy(), (difference.whole & ~sources).cpu().numpy()
-    cells = cell_statistics(
-        values, empty, _CELL, _FEWEST, lambda sample: clipped_moments(sample, sigma=3.0, rounds=1)[:1]
-    )
-    return smooth_map(cells[0], difference.data, empty=0.0)
+    cells = cell_moments(difference.data, difference.whole & ~sources, _CELL, _FEWEST, sigma=3.0)
+    ny, nx = (int(n) for n in difference.data.shape)
+    return smooth_map(cells.mean, (ny, nx), empty=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gueststar.planes import as_float
-from gueststar.subtract.bins import Bins, any_in_bin, binned, unbinned
+from gueststar.subtract.bins import Bins, binned, unbinned
 from gueststar.subtract.halos import bright_centres, fit_halos
 from gueststar.subtract.level import fit_level
 from gueststar.subtract.wings import fit_wings
@@ -30,8 +30,8 @@ def subtract_residual_light(
         Of the difference: e-, e-^2, bits of `Mask`.
     science, reference : Image
         On the same grid.
-    sources : Tensor of bool, shape (ny, nx)
-        True where either image has light above the sky.
+    sources : Tensor of bool, shape (ny // 2, nx // 2)
+        True in bins where either image has light above the sky.
 
     Returns
     -------
@@ -44,12 +44,12 @@ def subtract_residual_light(
     wings, share = fit_wings(start, binned(reference.data), reference.stars or Stars.empty())
     halos, count = fit_halos(start.minus(wings), bright_centres(science, reference))
     model = wings + halos
-    level = fit_level(start.minus(model), any_in_bin(sources))
+    level = fit_level(start.minus(model), sources)
     model += level
     facts: dict[str, Fact] = {
         "wings_share": share,
         "halos_subtracted": count,
         "difference_level_e": float(model[::8, ::8].median()),
     }
-    exposed = as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype)
+    exposed = as_float(~(mask & int(Mask.NO_DATA)).bool(), data.dtype)
     return torch.sub(data, unbinned(model, (ny, nx))).mul_(exposed), facts

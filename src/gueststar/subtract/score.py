@@ -15,16 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gueststar.planes import Tiling, as_float, convolve
-from gueststar.subtract.cells import cell_statistics, clipped_moments, smooth_map
+from gueststar.subtract.cells import cell_moments, smooth_map
 from gueststar.types import Psf
 
 __all__ = ["Score", "matched_filter", "psf_kernels", "score_difference"]
 
-_CELL = 128  # px; side of the cells in which the scatter is measured
-_FEWEST = 150  # empty pixels, of every fourth, that a cell needs
+_CELL = 64  # bins; side of the cells in which the scatter is measured
+_FEWEST = 150  # bins that are empty sky, of which a cell needs so many
+_FEWEST_IN_ALL = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +74,11 @@ def _filtered(
     near = _cut(squares, 0.7 * psf.fwhm, keep_sum=False)
     # Share of the filter's own weight that lies on good pixels.
     share = convolve(clear, near, tiling, correlate=True)
-    fit = as_float(share > 0.5 * float(near.sum((1, 2)).mean()), data.dtype)
+    fit = share.sub_(0.5 * float(near.sum((1, 2)).mean())).clamp_(min=0.0).bool()
+    fit = as_float(fit, data.dtype)
     information.mul_(fit)
-    return flux.mul_(fit).div_(information.clamp(min=1e-30)), information
+    # The smallest normal number divides no flux by zero, and is still nothing beside a real weight.
+    return flux.mul_(fit).div_(information + 1e-30), information
 
 
 def _cut(kernels: torch.Tensor, radius: float, *, keep_sum: bool) -> torch.Tensor:
@@ -99,51 +101,57 @@ def score_difference(
     data, variance, mask : Tensor, shape (ny, nx)
         As in `Difference`.
     psf : Psf
-    sources : Tensor of bool, shape (ny, nx)
-        True where either image has light above the sky; left out of the scatter.
+    sources : Tensor of bool, shape (ny // 2, nx // 2)
+        True in bins where either image has light above the sky; left out of the scatter.
 
     Returns
     -------
     Score
     """
-    flux, information = _filtered(data, variance, mask == 0, psf, 128)
+    good = ~mask.bool()
+    flux, information = _filtered(data, variance, good, psf, 128)
     root = information.sqrt()
     raw = flux * root
-    # One pixel of four sets the scale, another checks it.
-    samples = [_empty_sample(raw, information, mask, sources, first) for first in (1, 0)]
-    level, scatter = _local_scatter(*samples[0], raw)
-    level = level.mul_(as_float(information > 0, level.dtype))
-    used, others = (
-        ((values - level[first::2, first::2].cpu().numpy()) / scatter[first::2, first::2].cpu().numpy())[empty]
-        for first, (values, empty) in zip((1, 0), samples, strict=True)
-    )
+    measured = information.bool()
+    # One pixel of each bin sets the scale, another checks it.
+    empty = [_one_of_bin(good & measured, first) & ~sources for first in (1, 0)]
+    level, scatter = _local_scatter(raw, empty[0])
+    level.mul_(as_float(measured, level.dtype))
     # What the smooth map of cells leaves over, on the same pixels; then the check, on others.
-    rest = clipped_moments(used)[1] if used.size > 100 else 1.0
-    mean, std = clipped_moments(others / rest) if others.size > 100 else (float("nan"),) * 2
-    scatter = scatter * rest
+    used, others = (
+        _moments((_one_of_bin(raw, first) - _one_of_bin(level, first)) / _one_of_bin(scatter, first), sky)
+        for first, sky in zip((1, 0), empty, strict=True)
+    )
+    rest = used[1] if np.isfinite(used[1]) else 1.0
+    mean, std = (moment / rest for moment in others)
+    scatter.mul_(rest)
     score = raw.sub_(level).div_(scatter)
     # The floor that the score lost is taken from the flux too, so that score = flux / flux_err stays true.
     flux = flux.sub_(level.div_(root.clamp(min=1e-15)))
-    return Score(score, flux, scatter / root, float(scatter[::16, ::16].median()), std, mean)
+    typical = float(scatter[::16, ::16].median())
+    return Score(score, flux, scatter.div_(root), typical, std, mean)
 
 
-def _empty_sample(
-    raw: torch.Tensor, information: torch.Tensor, mask: torch.Tensor, sources: torch.Tensor, first: int
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Every second pixel of every second row, and which of them are empty sky."""
-    pick = (slice(first, None, 2), slice(first, None, 2))
-    empty = (mask[pick] == 0) & ~sources[pick] & (information[pick] > 0)
-    return raw[pick].cpu().numpy(), empty.cpu().numpy()
+def _moments(values: torch.Tensor, use: torch.Tensor) -> tuple[float, float]:
+    """Clipped mean and standard deviation of a whole plane; NaN when fewer than 100 pixels count."""
+    found = cell_moments(values, use, 2 * max(values.shape), _FEWEST_IN_ALL)
+    return float(found.mean), float(found.std)
 
 
-def _local_scatter(
-    values: NDArray[np.floating], use: NDArray[np.bool_], raw: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and robust scatter of the raw score on empty sky, in cells, smoothly interpolated."""
-    cells = cell_statistics(values, use, _CELL // 2, _FEWEST, clipped_moments)
-    everything = values[use]
-    if not np.isfinite(cells).any():
-        moments = clipped_moments(everything) if everything.size > 30 else (0.0, 1.0)
-        cells = np.broadcast_to(np.reshape(moments, (2, 1, 1)), (2, *cells.shape[1:]))
-    middle, width = cells
-    return smooth_map(middle, raw, empty=0.0), smooth_map(np.maximum(width, 1e-3), raw, empty=1.0)
+def _one_of_bin(plane: torch.Tensor, first: int) -> torch.Tensor:
+    """One of the two pixels on the diagonal of every bin."""
+    ny, nx = (int(n) // 2 * 2 for n in plane.shape)
+    return plane[first:ny:2, first:nx:2]
+
+
+def _local_scatter(raw: torch.Tensor, empty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and robust scatter of the raw score on empty sky, in cells, smoothly interpolated; both (ny, nx)."""
+    values = _one_of_bin(raw, 1)
+    cells = cell_moments(values, empty, _CELL, _FEWEST)
+    middle, width = cells.mean, cells.std.clamp(min=1e-3)
+    if not bool(torch.isfinite(width).any()):
+        everywhere = _moments(values, empty)
+        moments = everywhere if np.isfinite(everywhere[1]) else (0.0, 1.0)
+        middle, width = (torch.full_like(width, moment) for moment in moments)
+    shape = (int(raw.shape[0]), int(raw.shape[1]))
+    return smooth_map(middle, shape, empty=0.0), smooth_map(width, shape, empty=1.0)

@@ -137,11 +137,24 @@ def _applied(
     kernels = solution.at(*tiling.centres())
     data = target.data - convolve(sharp.data, kernels, tiling)
     data.sub_(_polynomial_plane(solution, target.data))
-    variance = convolve(sharp.variance, kernels**2, tiling).add_(target.variance).clamp_(min=1e-6)
+    variance = convolve(sharp.variance, _squared(kernels), tiling).add_(target.variance).clamp_(min=1e-6)
     spread = spread_mask(sharp.mask, int(solution.planes.shape[-1] // 2))
     masks = (spread, target.mask) if swapped else (target.mask, spread)
     mask = difference_mask(*masks)
-    return data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype)), variance, mask
+    return data.mul_(as_float(~(mask & int(Mask.NO_DATA)).bool(), data.dtype)), variance, mask
+
+
+def _squared(kernels: torch.Tensor) -> torch.Tensor:
+    """Squares of kernels (n, k, k), cut where 0.1 % of their sum lies beyond, which is put back."""
+    squares = kernels**2
+    total = squares.sum((1, 2), keepdim=True)
+    half = kernels.shape[-1] // 2
+    for keep in range(1, half):
+        inner = squares[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
+        share = inner.sum((1, 2), keepdim=True) / total
+        if float(share.min()) > 0.999:
+            return inner / share
+    return squares
 
 
 def _core_scale(solution: KernelSolution, science: Image, reference: Image) -> float:
@@ -178,7 +191,10 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
     for (p, q), value in zip(polynomial_exponents(solution.order), solution.background.tolist(), strict=True):
         matrix[q, p] = value
     degrees = torch.arange(powers, device=like.device)
-    return (v ** degrees[None, :]) @ matrix @ (u ** degrees[:, None])
+    along_x = matrix @ (u ** degrees[:, None])
+    if solution.order == 0:
+        return along_x.expand(ny, nx)
+    return (v ** degrees[None, :]) @ along_x
 
 
 class MatchingEngine(Options):

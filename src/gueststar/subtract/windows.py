@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk, ssyrk
 
-from gueststar.planes import as_float, gather_stamps, grow_mask
+from gueststar.planes import as_float, gather_stamps
 from gueststar.types import Image, Stars, polynomial_exponents
 
-__all__ = ["Windows", "kernel_prior", "noise_correlation", "position_terms"]
+__all__ = ["Windows", "kernel_power", "kernel_prior", "noise_correlation", "position_terms"]
 
 _LAG = 3  # px; beyond it resampled noise is taken as uncorrelated
 _SHARES = (0.6, 0.4, 0.2)  # of the expected noise that is subtracted, tried in turn
-_RESTLESS = 1.3  # a kernel whose squares sum to more than this times those of the plain fit is refused
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +71,10 @@ class Windows:
         """
         ix, iy = np.round(stars.x).astype(np.int64), np.round(stars.y).astype(np.int64)
         size, full = 2 * half + 1, 2 * (half + radius) + 1
-        bad = grow_mask(sharp.mask, min(radius, 3)) | target.mask
-        clear = gather_stamps(as_float(bad == 0), ix, iy, size)
-        noise = gather_stamps(target.variance + sharp.variance, ix, iy, size)
+        grow = min(radius, 3)
+        spread = _grown(gather_stamps(sharp.mask, ix, iy, size + 2 * grow), grow)
+        clear = as_float(~(spread | gather_stamps(target.mask, ix, iy, size).bool()), target.data.dtype)
+        noise = gather_stamps(target.variance, ix, iy, size) + gather_stamps(sharp.variance, ix, iy, size)
         goal = gather_stamps(target.data, ix, iy, size)
         keep = (clear.mean((1, 2)) > 0.8).cpu().numpy()
         kept = torch.from_numpy(keep).to(goal.device)
@@ -91,50 +92,60 @@ class Windows:
             summed = nn.conv2d(spread[None], weight[:, None], groups=n)[0].reshape(n, k * k).flip(1)
             noisy[:] = summed.clamp(min=0.0).sqrt().cpu().numpy()
         rho = _kernel_correlation(noise_correlation(sharp), radius)
+        # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b): turned by half a turn,
+        # windows list these shifts in the order of the kernel's pixels.
+        turned, root, aim = (plane.flip(1, 2) for plane in (source, weight.sqrt(), goal))
+        scaled = source.new_empty((p, size * size))
         for i in range(n):
-            # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b).
-            shifted = source[i].unfold(0, size, 1).unfold(1, size, 1).reshape(k * k, size * size).flip(0)
-            design = torch.cat((shifted, shifted.new_ones(1, size * size)))
-            root = weight[i].reshape(-1).sqrt()
-            scaled = design * root
-            gram[i] = (scaled @ scaled.T).cpu().numpy()
-            right[i] = (scaled @ (goal[i].reshape(-1) * root)).cpu().numpy()
+            shifted = turned[i].unfold(0, size, 1).unfold(1, size, 1)
+            torch.mul(shifted, root[i], out=scaled[:-1].view(k, k, size, size))
+            scaled[-1] = root[i].reshape(-1)
+            gram[i] = _squared(scaled)
+            right[i] = (scaled @ (aim[i] * root[i]).reshape(-1)).cpu().numpy()
         power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
         expected = (weight * noise).sum((1, 2)).double().cpu().numpy()
         count = (weight > 0).sum((1, 2)).double().cpu().numpy()
         return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, expected, count)
 
     def solve(
-        self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int, *, free_of_noise: bool = True
+        self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int, *, most_power: float | None = None
     ) -> NDArray[np.float64]:
-        """Least squares over the windows kept, freed of the noise or plain; shape (m, k^2 + 1)."""
+        """Least squares over the windows kept; shape (m, k^2 + 1).
+
+        Parameters
+        ----------
+        terms : ndarray, shape (n, m)
+            Polynomial terms of the windows.
+        keep : ndarray of bool, shape (n,)
+        radius : int
+            Of the kernel, px.
+        most_power : float, optional
+            Free the solution of the noise of the image that is convolved, as far as the power of the kernel stays below
+            this. How much may be subtracted depends on how well the windows know the noise: where too much is taken the
+            kernel fits noise, which shows in its power. None: plain least squares.
+        """
         t = terms[keep]
         m, p = t.shape[1], self.right.shape[1]
-        products = (t[:, :, None] * t[:, None, :]).reshape(len(t), m * m)
-        normal = _blocks(products, self.gram[keep].reshape(len(t), p * p), m)
+        normal = _blocks(t, self.gram[keep].reshape(len(t), p * p))
         # The background is free.
         prior = np.full((m, p), 1e-8)
         prior[:, :-1] = kernel_prior(radius, m).reshape(m, p - 1)
         normal[np.diag_indices(m * p)] += prior.ravel()
         right = (t.T @ self.right[keep]).reshape(m * p)
-        plain = _refined(normal, right)
-        if not free_of_noise:
-            return plain.reshape(m, p)
-        outer = np.zeros((len(t), p, p), np.float32)
-        outer[:, :-1, :-1] = self.noise[keep][:, :, None] * self.noise[keep][:, None, :] * self.rho
-        noise = _blocks(products.astype(np.float32), outer.reshape(len(t), p * p), m)
-        solved = plain.reshape(m, p)
-        # How much may be subtracted depends on how well the windows know the noise: where too much is taken the kernel
-        # fits noise, which shows in its power.
-        limit = _RESTLESS * _power(solved, t)
-        for share in _SHARES:
-            try:
-                freed = _refined(normal - share * noise, right).reshape(m, p)
-            except LinAlgError:
-                continue
-            if _power(freed, t) < limit:
-                return freed
-        return solved
+        if most_power is not None:
+            root = self.noise[keep].astype(np.float32)
+            outer = np.zeros((len(t), p, p), np.float32)
+            np.multiply(root[:, :, None], root[:, None, :], out=outer[:, :-1, :-1])
+            noise = _blocks(t.astype(np.float32), outer.reshape(len(t), p * p))
+            noise *= np.tile(np.pad(self.rho, (0, 1)), (m, m))
+            for share in _SHARES:
+                try:
+                    freed = _refined(normal - share * noise, right).reshape(m, p)
+                except LinAlgError:
+                    continue
+                if kernel_power(freed, t) < most_power:
+                    return freed
+        return _refined(normal, right).reshape(m, p)
 
     def residual(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted square of what a solution leaves in every window."""
@@ -158,6 +169,18 @@ class Windows:
         return np.asarray(residual - self.expected - usual > clip * spread)
 
 
+def _grown(stamps: torch.Tensor, radius: int) -> torch.Tensor:
+    """Whether a flag lies within `radius` px along both axes; stamps become smaller by that on each side."""
+    flags = stamps.bool()
+    for axis in (1, 2):
+        size = flags.shape[axis] - 2 * radius
+        near = flags.narrow(axis, 0, size)
+        for step in range(1, 2 * radius + 1):
+            near = near | flags.narrow(axis, step, size)
+        flags = near
+    return flags
+
+
 def kernel_prior(radius: int, m: int) -> NDArray[np.float64]:
     """Inverse variance of a Gaussian prior around 0 for each pixel of m kernel planes, shape (m k^2,)."""
     yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -166,11 +189,27 @@ def kernel_prior(radius: int, m: int) -> NDArray[np.float64]:
     return np.concatenate([kernel * (1.0 if j == 0 else 10.0) for j in range(m)])
 
 
-def _blocks(products: NDArray[Any], matrices: NDArray[Any], m: int) -> NDArray[np.float64]:
-    """Sum over windows of the Kronecker products t t^T x M, shape (m p, m p)."""
-    p = int(np.sqrt(matrices.shape[1]))
-    blocks = (products.T @ matrices).reshape(m, m, p, p)
-    return np.asarray(blocks.transpose(0, 2, 1, 3).reshape(m * p, m * p), np.float64)
+def _squared(design: torch.Tensor) -> NDArray[np.floating]:
+    """D D^T; on the CPU by the BLAS routine that makes one triangle only, in half the time."""
+    if design.device.type != "cpu":
+        return np.asarray((design @ design.T).cpu().numpy())
+    plane = design.numpy()
+    routine = ssyrk if plane.dtype == np.float32 else dsyrk
+    # Fortran reads the rows as columns.
+    lower = routine(1.0, plane.T, trans=1, lower=1)
+    return np.asarray(lower + np.tril(lower, -1).T)
+
+
+def _blocks(terms: NDArray[Any], matrices: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum over windows of the Kronecker products t t^T x M, with t (n, m) and M (n, p p); shape (m p, m p)."""
+    m, p = terms.shape[1], int(np.sqrt(matrices.shape[1]))
+    rows, columns = np.triu_indices(m)
+    summed = ((terms[:, rows] * terms[:, columns]).T @ matrices).reshape(-1, p, p)
+    blocks = np.empty((m, p, m, p))
+    for i, j, block in zip(rows.tolist(), columns.tolist(), summed, strict=True):
+        # The M are symmetric, so that a block is that on the other side of the diagonal.
+        blocks[i, :, j] = blocks[j, :, i] = block
+    return blocks.reshape(m * p, m * p)
 
 
 def _refined(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -180,12 +219,12 @@ def _refined(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray
     return np.asarray(solved + cho_solve(factor, right - normal @ solved))
 
 
-def _power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
+def kernel_power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
     """Mean over the windows of the sum of squares of the kernel: the noise that it passes on."""
     return float(((terms @ solved[:, :-1]) ** 2).sum(1).mean())
 
 
-def noise_correlation(image: Image, *, step: int = 16) -> NDArray[np.float64]:
+def noise_correlation(image: Image, *, step: int = 32) -> NDArray[np.float64]:
     """Autocorrelation of the noise of empty sky, at lags -3..3 in y and x; shape (7, 7), 1 at the centre.
 
     Parameters

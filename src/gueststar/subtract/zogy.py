@@ -69,7 +69,7 @@ class Zogy(Options):
         # Most of the weight of the kernels lies within a FWHM; beyond it they only ring.
         reach = int(np.ceil(1.5 * max(_psf(image).fwhm for image in (science, reference))))
         mask = difference_mask(spread_mask(science.mask, reach), spread_mask(reference.mask, reach))
-        data.mul_(as_float((mask & int(Mask.NO_DATA)) == 0, data.dtype))
+        data.mul_(as_float(~(mask & int(Mask.NO_DATA)).bool(), data.dtype))
         facts: dict[str, Fact] = {"convolved": "both", "kernel_sum": 1.0 / ratio, "kernel_windows": n_stars}
         sources = light(science) | light(reference)
         data, more = subtract_residual_light(data, variance, mask, science, reference, sources)

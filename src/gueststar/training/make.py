@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from gueststar import __version__
 from gueststar.errors import GueststarError, InputError
 from gueststar.ingest.prepare import Ingest, measure_image
+from gueststar.memory import keep_freed_memory
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table
 from gueststar.realbogus.train import Progress
@@ -177,6 +178,7 @@ def _one_thread() -> None:
     """One pair per core: threads inside a pair gain nothing and would fight for the cores."""
     torch.set_num_threads(1)
     threadpool_limits(limits=1)
+    keep_freed_memory()
 
 
 def _real_rows(options: TrainingSet, pair: RealPair) -> tuple[list[Dataset], list[str]]:
