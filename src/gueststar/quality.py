@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
@@ -107,7 +108,7 @@ class Quality(Options):
 def _measured(science: Image, reference: Image, difference: Difference, candidates: Candidates) -> dict[str, Fact]:
     ny, nx = science.shape
     widths = [image.psf.fwhm if image.psf is not None else None for image in (science, reference)]
-    flags = difference.mask != 0
+    flagged = int(torch.count_nonzero(difference.mask))
     stars = science.stars or Stars.empty()
     area = None if widths[0] is None else len(stars) * np.pi * widths[0] ** 2 / (ny * nx)
     ratio = difference.facts.get("kernel_sum")
@@ -123,9 +124,9 @@ def _measured(science: Image, reference: Image, difference: Difference, candidat
         "crowding": area,
         "saturated": science.facts.get("saturated_fraction"),
         "noise_ratio": noise[0] / max(noise[1] * scale, 1e-9),
-        "masked": float(flags.float().mean()),
+        "masked": flagged / (ny * nx),
         "misfit": difference.facts.get("kernel_misfit"),
-        "candidates": 1e6 * len(candidates) / max(int((~flags).sum()), 1),
+        "candidates": 1e6 * len(candidates) / max(ny * nx - flagged, 1),
     }
     return {f"quality_{name}": _plain(value) for name, value in measured.items()}
 

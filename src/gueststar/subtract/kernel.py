@@ -22,18 +22,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 
+from gueststar.subtract.least_squares import kernel_power
 from gueststar.subtract.solution import KernelSolution, MatchingEngine, fwhm_of, kernel_radius
-from gueststar.subtract.windows import Windows, kernel_power, position_terms
+from gueststar.subtract.windows import SHARES, Windows, position_terms
 from gueststar.types import Image, Stars
 
 __all__ = ["Kernel"]
 
 _ENOUGH_SNR = (100.0, 60.0, 30.0)
 _ENOUGH_STARS = 60
-_RESTLESS = 1.3  # a kernel whose squares sum to more than this times those of the plain fit of low order is refused
+_RESTLESS = 1.3  # a kernel whose squares sum to more than this times those of the plain fit is refused
 
 
 class Kernel(MatchingEngine):
@@ -54,39 +54,31 @@ class Kernel(MatchingEngine):
             raise self._no_star(stars)
         keep = np.ones(n, bool)
         # Outliers are found on a low order, which costs little; then one fit of the full one.
-        solved, residual, power = self._fit(windows, keep, radius, target.shape, min(1, self._order_for(n)))
+        terms = position_terms(windows.x, windows.y, min(1, self._order_for(n)), target.shape)
+        solved, _ = windows.solve(terms, keep)
         for _ in range(3):
+            residual = windows.residual(terms, solved)
             new = ~windows.outliers(residual, keep, self.clip_sigma)
             if (new == keep).all() or new.sum() < max(3, 0.4 * n):
                 break
             keep = new
-            low = min(1, self._order_for(int(keep.sum())))
-            solved, residual, power = self._fit(windows, keep, radius, target.shape, low)
+            terms = position_terms(windows.x, windows.y, min(1, self._order_for(int(keep.sum()))), target.shape)
+            solved, _ = windows.solve(terms, keep)
+        # How far the noise can be taken out is found on the low order, too.
+        most = _RESTLESS * kernel_power(solved, terms[keep])
+        _, share = windows.solve(terms, keep, shares=SHARES, most_power=most)
         order = self._order_for(int(keep.sum()))
-        solved, residual, _ = self._fit(windows, keep, radius, target.shape, order, most_power=_RESTLESS * power)
-        size = 2 * radius + 1
-        planes = torch.from_numpy(solved[:, : size * size].reshape(-1, size, size)).to(sharp.data.device)
+        terms = position_terms(windows.x, windows.y, order, target.shape)
+        shares = [value for value in SHARES if value <= share]
+        solved, _ = windows.solve(terms, keep, shares=shares, most_power=_RESTLESS * most)
+        residual = windows.residual(terms, solved)
+        planes = torch.from_numpy(windows.planes(solved)).to(sharp.data.device)
         background = torch.from_numpy(solved[:, -1].copy()).to(sharp.data.device)
         found = KernelSolution(
             planes, background, order, target.shape, n, int(n - keep.sum()),
             float(np.median((residual / windows.expected)[keep])), windows.misfit(residual, keep),
         )  # fmt: skip
         return found.checked()
-
-    @staticmethod
-    def _fit(
-        windows: Windows,
-        keep: NDArray[np.bool_],
-        radius: int,
-        shape: tuple[int, int],
-        order: int,
-        *,
-        most_power: float | None = None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """The solution from the windows kept, what it leaves in all windows, and its power."""
-        terms = position_terms(windows.x, windows.y, order, shape)
-        solved = windows.solve(terms, keep, radius, most_power=most_power)
-        return solved, windows.residual(terms, solved), kernel_power(solved, terms[keep])
 
     def _choose(self, stars: Stars, shape: tuple[int, int], half: int) -> Stars:
         """The brightest few unflagged sources of each cell of the chip, so that all of it is represented."""

@@ -26,8 +26,8 @@ from scipy.fft import next_fast_len
 from scipy.linalg import cho_factor, cho_solve
 
 from gueststar.planes import Tiling, as_float, convolve, grow_mask
+from gueststar.subtract.least_squares import kernel_prior
 from gueststar.subtract.solution import KernelSolution, MatchingEngine, fwhm_of, kernel_radius
-from gueststar.subtract.windows import kernel_prior
 from gueststar.types import Image, Stars, polynomial_exponents
 
 __all__ = ["Sfft"]

@@ -145,14 +145,14 @@ def _applied(
 
 
 def _squared(kernels: torch.Tensor) -> torch.Tensor:
-    """Squares of kernels (n, k, k), cut where 0.1 % of their sum lies beyond, which is put back."""
+    """Squares of kernels (n, k, k), cut where 2 % of their sum lies beyond, which is put back."""
     squares = kernels**2
     total = squares.sum((1, 2), keepdim=True)
     half = kernels.shape[-1] // 2
     for keep in range(1, half):
         inner = squares[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
         share = inner.sum((1, 2), keepdim=True) / total
-        if float(share.min()) > 0.999:
+        if float(share.min()) > 0.98:
             return inner / share
     return squares
 

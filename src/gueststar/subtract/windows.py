@@ -12,28 +12,29 @@ Measurement Error Models, Sec. 2.2), the expectation is subtracted; rho is measu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError
 from scipy.linalg.blas import dsyrk, ssyrk
 
 from gueststar.planes import as_float, gather_stamps
+from gueststar.subtract.least_squares import blocks, kernel_power, kernel_prior, kernel_support, refined
 from gueststar.types import Image, Stars, polynomial_exponents
 
-__all__ = ["Windows", "kernel_power", "kernel_prior", "noise_correlation", "position_terms"]
+__all__ = ["SHARES", "Windows", "noise_correlation", "position_terms"]
 
 _LAG = 3  # px; beyond it resampled noise is taken as uncorrelated
-_SHARES = (0.6, 0.4, 0.2)  # of the expected noise that is subtracted, tried in turn
+SHARES = (0.6, 0.4, 0.2)  #: of the expected noise that is subtracted, tried in turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Normal equations of every window; p = k^2 + 1, the last unknown is the background.
+    """Normal equations of every window; p = q + 1, the kernel has q free pixels and the last unknown is the background.
 
     Parameters
     ----------
@@ -41,14 +42,16 @@ class Windows:
         Centres, px.
     gram : ndarray, shape (n, p, p)
         Weighted products of the design.
-    noise : ndarray, shape (n, k^2)
+    noise : ndarray, shape (n, q)
         sqrt(d_a) of the noise in them.
-    rho : ndarray, shape (k^2, k^2)
+    rho : ndarray, shape (q, q)
         Its correlation between kernel pixels.
     right, power : ndarray, shapes (n, p), (n,)
         Products with the target, and its own weighted square.
     expected, count : ndarray, shape (n,)
         Weighted square that the noise alone leaves, and the number of pixels.
+    radius : int
+        Half width k // 2 of the kernel, px.
     """
 
     x: NDArray[np.float64]
@@ -60,6 +63,7 @@ class Windows:
     power: NDArray[np.float64]
     expected: NDArray[np.float64]
     count: NDArray[np.float64]
+    radius: int
 
     @classmethod
     def cut(cls, sharp: Image, target: Image, stars: Stars, radius: int, half: int, model_error: float) -> Windows:
@@ -82,70 +86,94 @@ class Windows:
         sky = noise.median() if len(ix) else 1.0
         weight = clear / ((noise + (model_error * goal) ** 2) * sky).clamp(min=1e-6).sqrt()
         source = gather_stamps(sharp.data, ix, iy, full)
-        k = 2 * radius + 1
-        p = k * k + 1
+        k, inside = 2 * radius + 1, kernel_support(radius)
+        p = int(inside.sum()) + 1
         n = len(ix)
         gram, right = np.empty((n, p, p)), np.empty((n, p))
         spread = gather_stamps(sharp.variance, ix, iy, full)
-        noisy = np.empty((n, k * k))
+        noisy = np.empty((n, p - 1))
         if n:
             summed = nn.conv2d(spread[None], weight[:, None], groups=n)[0].reshape(n, k * k).flip(1)
-            noisy[:] = summed.clamp(min=0.0).sqrt().cpu().numpy()
-        rho = _kernel_correlation(noise_correlation(sharp), radius)
+            noisy[:] = summed.clamp(min=0.0).sqrt().cpu().numpy()[:, inside]
+        rho = _kernel_correlation(noise_correlation(sharp), radius)[np.ix_(inside, inside)]
         # Column (a, b) of the design is the source shifted so that it meets kernel pixel (a, b): turned by half a turn,
         # windows list these shifts in the order of the kernel's pixels.
         turned, root, aim = (plane.flip(1, 2) for plane in (source, weight.sqrt(), goal))
-        scaled = source.new_empty((p, size * size))
+        used = torch.as_tensor(np.append(np.flatnonzero(inside), k * k), device=source.device)
+        every = source.new_empty((k * k + 1, size * size))
         for i in range(n):
             shifted = turned[i].unfold(0, size, 1).unfold(1, size, 1)
-            torch.mul(shifted, root[i], out=scaled[:-1].view(k, k, size, size))
-            scaled[-1] = root[i].reshape(-1)
+            torch.mul(shifted, root[i], out=every[:-1].view(k, k, size, size))
+            every[-1] = root[i].reshape(-1)
+            scaled = every[used]
             gram[i] = _squared(scaled)
             right[i] = (scaled @ (aim[i] * root[i]).reshape(-1)).cpu().numpy()
         power = (weight * goal**2).sum((1, 2)).double().cpu().numpy()
         expected = (weight * noise).sum((1, 2)).double().cpu().numpy()
         count = (weight > 0).sum((1, 2)).double().cpu().numpy()
-        return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, expected, count)
+        return cls(stars.x[keep], stars.y[keep], gram, noisy, rho, right, power, expected, count, radius)
 
     def solve(
-        self, terms: NDArray[np.float64], keep: NDArray[np.bool_], radius: int, *, most_power: float | None = None
-    ) -> NDArray[np.float64]:
-        """Least squares over the windows kept; shape (m, k^2 + 1).
+        self,
+        terms: NDArray[np.float64],
+        keep: NDArray[np.bool_],
+        *,
+        shares: Sequence[float] = (),
+        most_power: float = np.inf,
+    ) -> tuple[NDArray[np.float64], float]:
+        """Least squares over the windows kept.
 
         Parameters
         ----------
         terms : ndarray, shape (n, m)
             Polynomial terms of the windows.
         keep : ndarray of bool, shape (n,)
-        radius : int
-            Of the kernel, px.
-        most_power : float, optional
-            Free the solution of the noise of the image that is convolved, as far as the power of the kernel stays below
-            this. How much may be subtracted depends on how well the windows know the noise: where too much is taken the
-            kernel fits noise, which shows in its power. None: plain least squares.
+        shares : sequence of float
+            Free the solution of these shares of the noise of the image that is convolved, tried in turn; plain least
+            squares when none will do.
+        most_power : float
+            How much may be subtracted depends on how well the windows know the noise: where too much is taken the
+            kernel fits noise, which shows in its power. A solution of more power than this is refused.
+
+        Returns
+        -------
+        ndarray of shape (m, p), float
+            The solution, and the share that it was freed of.
         """
         t = terms[keep]
         m, p = t.shape[1], self.right.shape[1]
-        normal = _blocks(t, self.gram[keep].reshape(len(t), p * p))
+        normal = blocks(t, self.gram[keep].reshape(len(t), p * p))
         # The background is free.
         prior = np.full((m, p), 1e-8)
-        prior[:, :-1] = kernel_prior(radius, m).reshape(m, p - 1)
+        prior[:, :-1] = kernel_prior(self.radius, m).reshape(m, -1)[:, kernel_support(self.radius)]
         normal[np.diag_indices(m * p)] += prior.ravel()
         right = (t.T @ self.right[keep]).reshape(m * p)
-        if most_power is not None:
-            root = self.noise[keep].astype(np.float32)
-            outer = np.zeros((len(t), p, p), np.float32)
-            np.multiply(root[:, :, None], root[:, None, :], out=outer[:, :-1, :-1])
-            noise = _blocks(t.astype(np.float32), outer.reshape(len(t), p * p))
-            noise *= np.tile(np.pad(self.rho, (0, 1)), (m, m))
-            for share in _SHARES:
-                try:
-                    freed = _refined(normal - share * noise, right).reshape(m, p)
-                except LinAlgError:
-                    continue
-                if kernel_power(freed, t) < most_power:
-                    return freed
-        return _refined(normal, right).reshape(m, p)
+        noise = self._noise(t, keep) if shares else np.zeros(())
+        for share in shares:
+            try:
+                freed = refined(normal - share * noise, right).reshape(m, p)
+            except LinAlgError:
+                continue
+            if kernel_power(freed, t) < most_power:
+                return freed, share
+        return refined(normal, right).reshape(m, p), 0.0
+
+    def _noise(self, t: NDArray[np.float64], keep: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What the noise of the convolved image adds to the normal equations."""
+        m, p = t.shape[1], self.right.shape[1]
+        root = self.noise[keep].astype(np.float32)
+        outer = np.zeros((len(t), p, p), np.float32)
+        np.multiply(root[:, :, None], root[:, None, :], out=outer[:, :-1, :-1])
+        noise = blocks(t.astype(np.float32), outer.reshape(len(t), p * p))
+        noise *= np.tile(np.pad(self.rho, (0, 1)), (m, m))
+        return noise
+
+    def planes(self, solved: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Kernels of a solution, 0 in the corners; shape (m, k, k)."""
+        k = 2 * self.radius + 1
+        planes = np.zeros((len(solved), k * k))
+        planes[:, kernel_support(self.radius)] = solved[:, :-1]
+        return planes.reshape(-1, k, k)
 
     def residual(self, terms: NDArray[np.float64], solved: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted square of what a solution leaves in every window."""
@@ -181,14 +209,6 @@ def _grown(stamps: torch.Tensor, radius: int) -> torch.Tensor:
     return flags
 
 
-def kernel_prior(radius: int, m: int) -> NDArray[np.float64]:
-    """Inverse variance of a Gaussian prior around 0 for each pixel of m kernel planes, shape (m k^2,)."""
-    yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    width = 0.5 * np.exp(-(xx**2 + yy**2) / (2.0 * (0.5 * radius) ** 2)) + 0.01
-    kernel = 1.0 / width.ravel() ** 2
-    return np.concatenate([kernel * (1.0 if j == 0 else 10.0) for j in range(m)])
-
-
 def _squared(design: torch.Tensor) -> NDArray[np.floating]:
     """D D^T; on the CPU by the BLAS routine that makes one triangle only, in half the time."""
     if design.device.type != "cpu":
@@ -198,30 +218,6 @@ def _squared(design: torch.Tensor) -> NDArray[np.floating]:
     # Fortran reads the rows as columns.
     lower = routine(1.0, plane.T, trans=1, lower=1)
     return np.asarray(lower + np.tril(lower, -1).T)
-
-
-def _blocks(terms: NDArray[Any], matrices: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum over windows of the Kronecker products t t^T x M, with t (n, m) and M (n, p p); shape (m p, m p)."""
-    m, p = terms.shape[1], int(np.sqrt(matrices.shape[1]))
-    rows, columns = np.triu_indices(m)
-    summed = ((terms[:, rows] * terms[:, columns]).T @ matrices).reshape(-1, p, p)
-    blocks = np.empty((m, p, m, p))
-    for i, j, block in zip(rows.tolist(), columns.tolist(), summed, strict=True):
-        # The M are symmetric, so that a block is that on the other side of the diagonal.
-        blocks[i, :, j] = blocks[j, :, i] = block
-    return blocks.reshape(m * p, m * p)
-
-
-def _refined(normal: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solve with one round of iterative refinement: the grams come from float32 products."""
-    factor = cho_factor(normal, lower=True)
-    solved = cho_solve(factor, right)
-    return np.asarray(solved + cho_solve(factor, right - normal @ solved))
-
-
-def kernel_power(solved: NDArray[np.float64], terms: NDArray[np.float64]) -> float:
-    """Mean over the windows of the sum of squares of the kernel: the noise that it passes on."""
-    return float(((terms @ solved[:, :-1]) ** 2).sum(1).mean())
 
 
 def noise_correlation(image: Image, *, step: int = 32) -> NDArray[np.float64]:
