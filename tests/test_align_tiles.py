@@ -32,7 +32,15 @@ def turned(shift: tuple[float, float], angle_deg: float = 0.0, scale: float = 1.
 
 @pytest.mark.parametrize(
     ("shift", "angle", "scale"),
-    [((0.5, 0.5), 0.0, 1.0), ((-3.3, 7.8), 0.05, 1.0005), ((12.25, -0.1), -0.1, 0.998), ((0.0, 0.0), 0.0, 1.0)],
+    [
+        ((0.5, 0.5), 0.0, 1.0),
+        ((-3.3, 7.8), 0.05, 1.0005),
+        ((12.25, -0.1), -0.1, 0.998),
+        ((0.0, 0.0), 0.0, 1.0),
+        ((0.4, 0.3), 0.2, 1.0),
+        ((-0.6, 1.2), -0.4, 1.0),
+        ((0.2, -0.3), 0.1, 1.0015),
+    ],
 )
 @pytest.mark.parametrize(("fwhm", "tolerance"), [(2.4, 0.02), (3.0, 0.005)])
 def test_stars_come_out_where_the_map_puts_them(shift, angle, scale, fwhm, tolerance) -> None:
@@ -89,3 +97,12 @@ def test_positions_beyond_the_source_are_told() -> None:
 )
 def test_maps_that_are_no_shift_are_refused(mapping) -> None:
     assert TileMap.of(mapping, SHAPE) is None
+
+
+@pytest.mark.parametrize(
+    ("angle", "scale", "size"), [(0.05, 1.0, 64), (0.15, 1.0, 32), (0.3, 1.0, 16), (0.0, 1.003, 32), (0.0, 1.006, 16)]
+)
+def test_maps_that_turn_or_stretch_more_take_smaller_tiles(angle, scale, size) -> None:
+    tiles = TileMap.of(turned((0.0, 0.0), angle, scale)[0], SHAPE)
+    assert tiles is not None
+    assert tiles.size == size

@@ -1,19 +1,13 @@
 """Lanczos interpolation for maps that are nearly a shift, on small tiles.
 
-Within a tile of 64 px a registration is affine, and for frames of one camera nearly a shift. Then every tile is
+Within a tile of 16 to 64 px a registration is affine, and for frames of one camera nearly a shift. Then every tile is
 convolved with one kernel, that of the shift of its centre, and what the shift of a pixel differs from it, e, enters to
 first order,
 
     out = W + e_x dW/dx + e_y dW/dy,
 
 with the derivatives by kernels of their own. Weights are those of a Lanczos kernel of five lobes, of three lobes for
-the derivatives (Turkowski 1990, Graphics Gems, 147), of sum 1 along each axis. Where tiles stretch by more than e may
-be, their columns and rows have weights of their own, and interpolation is by two small matrix products,
-
-    out = A_y W A_x^T + e_x (A_y W A_x'^T) + e_y (A_y' W A_x^T),
-
-with W the window of the reference under the tile, A_x and A_y the interpolating weights of the tile's columns and rows,
-a prime their derivative with the position, and e the small part of x' that depends on y and of y' that depends on x.
+the derivatives (Turkowski 1990, Graphics Gems, 147), of sum 1 along each axis.
 At a shift of half a pixel in both axes the peak of a star of FWHM 2.7 px is kept to 0.8 %, where a cubic B-spline
 loses 2.5 %.
 """
@@ -26,14 +20,13 @@ import numpy as np
 import torch
 import torch.nn.functional as nn
 
-from gueststar.align.tiles import MOST_CROSS_PX, SIZE, TileMap
+from gueststar.align.tiles import TileMap
 
 __all__ = ["interpolate_tiles"]
 
 _LOBES = 5
 _LOBES_SLOPE = 3
 _PHASES = 512  # tabulated; with the slope, weights are good to 3e-6
-_PAD = SIZE + 2 * _LOBES + 2  # px; a tile that touches the plane lies in it wholly
 _LEAST_PX = 5e-4  # of a star of S/N 1000 that leaves 0.3 sigma
 
 
@@ -50,41 +43,37 @@ def interpolate_tiles(plane: torch.Tensor, tiles: TileMap) -> torch.Tensor:
     -------
     Tensor, shape `tiles.shape`
     """
-    return _convolved(plane, tiles) if tiles.bend_px <= MOST_CROSS_PX else _multiplied(plane, tiles)
-
-
-def _convolved(plane: torch.Tensor, tiles: TileMap) -> torch.Tensor:
-    """One kernel for each tile, and what its pixels differ to first order."""
-    device, dtype = plane.device, plane.dtype
-    padded = _continued(plane, _PAD)
-    window = SIZE + 2 * _LOBES - 1
+    device, dtype, size = plane.device, plane.dtype, tiles.size
+    pad = size + 2 * _LOBES + 2  # a tile that touches the plane lies in it wholly
+    padded = _continued(plane, pad)
+    window = size + 2 * _LOBES - 1
     windows = padded.unfold(0, window, 1).unfold(1, window, 1)
-    half = (SIZE - 1) / 2.0
+    half = (size - 1) / 2.0
     x, y = tiles.x - half, tiles.y - half
     # Beyond the padding lie tiles that see nothing of the plane.
-    ox = np.clip(np.floor(x).astype(np.int64) - (_LOBES - 1) + _PAD, 0, windows.shape[1] - 1)
-    oy = np.clip(np.floor(y).astype(np.int64) - (_LOBES - 1) + _PAD, 0, windows.shape[0] - 1)
+    ox = np.clip(np.floor(x).astype(np.int64) - (_LOBES - 1) + pad, 0, windows.shape[1] - 1)
+    oy = np.clip(np.floor(y).astype(np.int64) - (_LOBES - 1) + pad, 0, windows.shape[0] - 1)
     ix, iy = (torch.as_tensor(origin, device=device) for origin in (ox, oy))
     phases = [torch.as_tensor(a - np.floor(a), device=device) for a in (x, y)]
     kernel_x, kernel_y = (_at_phase(phase, _LOBES, dtype)[0] for phase in phases)
     (near_x, slope_x), (near_y, slope_y) = (_at_phase(phase, _LOBES_SLOPE, dtype) for phase in phases)
     bend = torch.as_tensor(tiles.matrix - np.eye(2), device=device, dtype=dtype)
     area = torch.as_tensor(tiles.area, device=device, dtype=dtype)[..., None, None]
-    offsets = torch.arange(SIZE, device=device, dtype=dtype) - half
+    offsets = torch.arange(size, device=device, dtype=dtype) - half
     rows, columns = tiles.x.shape
     inner = slice(_LOBES - _LOBES_SLOPE, window - (_LOBES - _LOBES_SLOPE))
-    out = plane.new_empty(rows * SIZE, columns * SIZE)
+    out = plane.new_empty(rows * size, columns * size)
     for row in range(rows):
         w = windows[iy[row], ix[row]][None]
         done = _filtered(w, kernel_y[row], kernel_x[row])
-        if float(bend[row].abs().max()) * SIZE > _LEAST_PX:
+        if float(bend[row].abs().max()) * size > _LEAST_PX:
             small = w[..., inner, inner]
             for axis, ky, kx in ((0, near_y[row], slope_x[row]), (1, slope_y[row], near_x[row])):
                 e = bend[row, :, axis, :, None, None]
                 shift = e[:, 0] * offsets[None, None, :] + e[:, 1] * offsets[None, :, None]
                 done.addcmul_(_filtered(small, ky, kx), shift)
         done.mul_(area[row])
-        out[row * SIZE : (row + 1) * SIZE].view(SIZE, columns, SIZE).copy_(done.permute(1, 0, 2))
+        out[row * size : (row + 1) * size].view(size, columns, size).copy_(done.permute(1, 0, 2))
     ny, nx = tiles.shape
     return out[:ny, :nx].contiguous()
 
@@ -105,46 +94,6 @@ def _continued(plane: torch.Tensor, pad: int) -> torch.Tensor:
     padded[:pad] = padded[pad]
     padded[pad + my :] = padded[pad + my - 1]
     return padded
-
-
-def _multiplied(plane: torch.Tensor, tiles: TileMap) -> torch.Tensor:
-    """Weights of their own for the columns and rows of each tile."""
-    device, dtype = plane.device, plane.dtype
-    my, mx = (int(n) for n in plane.shape)
-    tall, wide = (min(SIZE + 2 * _LOBES + 4, n) for n in (my, mx))
-    xs, ys = tiles.positions(0), tiles.positions(1)
-    # Windows stay within the plane; what lies beyond is its edge.
-    ox = np.clip(np.floor(xs.min(-1)).astype(np.int64) - _LOBES, 0, mx - wide)
-    oy = np.clip(np.floor(ys.min(-1)).astype(np.int64) - _LOBES, 0, my - tall)
-    ix, iy = (torch.as_tensor(origin, device=device) for origin in (ox, oy))
-    windows = plane.unfold(0, tall, 1).unfold(1, wide, 1)
-    offsets = torch.arange(SIZE, device=device, dtype=dtype) - (SIZE - 1) / 2.0
-    cross = torch.as_tensor(tiles.matrix, device=device, dtype=dtype)
-    area = torch.as_tensor(tiles.area, device=device, dtype=dtype)[..., None, None]
-    rows, columns = tiles.x.shape
-    out = plane.new_empty(rows * SIZE, columns * SIZE)
-    for row in range(rows):
-        w = windows[iy[row], ix[row]]
-        ax, dax = _weights(torch.as_tensor(xs[row] - ox[row][:, None], device=device), wide, dtype)
-        ay, day = _weights(torch.as_tensor(ys[row] - oy[row][:, None], device=device), tall, dtype)
-        across = w @ ax.transpose(1, 2)
-        slope = w @ dax.transpose(1, 2)
-        ex = cross[row, :, 0, 1, None, None] * offsets[None, :, None]
-        ey = cross[row, :, 1, 0, None, None] * offsets[None, None, :]
-        done = (ay @ across).add_((ay @ slope).mul_(ex)).add_((day @ across).mul_(ey)).mul_(area[row])
-        out[row * SIZE : (row + 1) * SIZE] = done.permute(1, 0, 2).reshape(SIZE, columns * SIZE)
-    ny, nx = tiles.shape
-    return out[:ny, :nx].contiguous()
-
-
-def _weights(position: torch.Tensor, window: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lanczos weights of positions (n, size) in windows, and their derivative; both (n, size, window)."""
-    floor = position.floor()
-    first = (floor - (_LOBES - 1)).long()
-    middle, tilt = _at_phase(position - floor, _LOBES, dtype)
-    empty = torch.zeros(*position.shape, window, dtype=dtype, device=position.device)
-    inside = (first[..., None] + torch.arange(2 * _LOBES, device=position.device)).clamp_(0, window - 1)
-    return empty.scatter_add(-1, inside, middle), empty.scatter_add(-1, inside, tilt)
 
 
 def _at_phase(phase: torch.Tensor, lobes: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

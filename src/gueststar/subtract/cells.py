@@ -22,7 +22,7 @@ class CellMoments:
 
 
 def cell_moments(
-    values: torch.Tensor, use: torch.Tensor, cell: int, fewest: int, *, sigma: float = 4.0, rounds: int = 4
+    values: torch.Tensor, use: torch.Tensor, cell: int, fewest: int, *, sigma: float = 4.0, rounds: int = 3
 ) -> CellMoments:
     """Measure every cell of a plane, all at once.
 

@@ -134,7 +134,7 @@ def score_difference(
 
 def _moments(values: torch.Tensor, use: torch.Tensor) -> tuple[float, float]:
     """Clipped mean and standard deviation of a whole plane; NaN when fewer than 100 pixels count."""
-    found = cell_moments(values, use, 2 * max(values.shape), _FEWEST_IN_ALL)
+    found = cell_moments(values, use, 2 * max(values.shape), _FEWEST_IN_ALL, rounds=2)
     return float(found.mean), float(found.std)
 
 
