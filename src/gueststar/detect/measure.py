@@ -1,8 +1,8 @@
-"""Measurements of candidates, all at once: PSF fit, apertures, moments, dipole, neighbourhood."""
+"""Measurements of candidates, all at once: PSF fit, apertures, moments, neighbourhood."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import sep
@@ -13,7 +13,17 @@ from gueststar.planes import gather_stamps
 from gueststar.spline import coefficients, shift_matrices
 from gueststar.types import Difference, Psf
 
-__all__ = ["Dipole", "PsfFit", "Shape", "aperture_measures", "dipoles", "local_snr", "mask_near", "moments", "psf_fits"]
+__all__ = [
+    "PsfFit",
+    "Shape",
+    "aperture_measures",
+    "cut_psf",
+    "local_snr",
+    "mask_near",
+    "moments",
+    "psf_fits",
+    "weighted_stamps",
+]
 
 Positions = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -31,6 +41,10 @@ class PsfFit:
     flux_err: Values
     chi2: Values
 
+    def rows(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> PsfFit:
+        """Some of the fits."""
+        return PsfFit(*(getattr(self, field.name)[index] for field in fields(self)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
@@ -41,21 +55,21 @@ class Shape:
     theta: Values
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dipole:
-    """Second lobe of opposite sign; each of shape (n,)."""
-
-    separation: Values
-    ratio: Values
-    dchi2: Values
-
-
-def _cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
+def cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
     """PSF at positions, cut at some FWHM, float64."""
     stamps = psf.at(x, y).double()
     half = psf.size // 2
     keep = int(np.clip(np.ceil(radius_fwhm * psf.fwhm), 3, half))
     return stamps[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
+
+
+def weighted_stamps(difference: Difference, x: Positions, y: Positions, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stamps of the data and of the inverse variance, 0 on flagged pixels and outside; (n, size, size), float64."""
+    data = gather_stamps(difference.data, x, y, size).double()
+    noise = gather_stamps(difference.variance, x, y, size).double()
+    flags = gather_stamps(difference.mask, x, y, size)
+    # Outside the frame the variance is 0.
+    return data, torch.where((flags == 0) & (noise > 0), 1.0 / noise.clamp(min=1e-6), torch.zeros_like(noise))
 
 
 def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, *, steps: int = 5) -> PsfFit:
@@ -71,14 +85,10 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     steps : int
         Iterations; each moves at most 0.5 px, in all at most 1.5 px from the peak.
     """
-    stamp = _cut_psf(difference.psf, x, y, 1.5)
+    stamp = cut_psf(difference.psf, x, y, 1.5)
     size = stamp.shape[-1]
     spline = coefficients(stamp)
-    data = gather_stamps(difference.data, x, y, size).double()
-    noise = gather_stamps(difference.variance, x, y, size).double()
-    flags = gather_stamps((difference.mask != 0).float(), x, y, size)
-    inside = gather_stamps(torch.ones_like(difference.data), x, y, size)
-    weight = torch.where((flags == 0) & (inside > 0), 1.0 / noise.clamp(min=1e-6), torch.zeros_like(noise))
+    data, weight = weighted_stamps(difference, x, y, size)
     dx, dy = (
         torch.zeros(len(x), dtype=torch.float64, device=data.device),
         torch.zeros(len(x), dtype=torch.float64, device=data.device),
@@ -174,46 +184,9 @@ def aperture_measures(
     return aperture, auto
 
 
-def dipoles(difference: Difference, x: Positions, y: Positions, sign: Values) -> Dipole:
-    """Look for a lobe of opposite sign and fit two PSFs together.
-
-    The second PSF sits on the strongest score of opposite sign within 2 FWHM; where that is below 3 sigma there is no
-    second lobe. The fluxes of both come from a common least-squares fit.
-    """
-    radius = int(np.clip(np.ceil(2.0 * difference.psf.fwhm), 3, 20))
-    size = 2 * radius + 1
-    near = gather_stamps(difference.score, x, y, size).cpu().numpy() * sign[:, None, None]
-    yy, xx = np.mgrid[:size, :size] - radius
-    near = np.where(np.hypot(xx, yy) <= radius, near, 0.0).reshape(len(x), -1)
-    lowest = near.argmin(1)
-    has = near[np.arange(len(x)), lowest] < -3.0
-    dx, dy = np.where(has, xx.ravel()[lowest], 0), np.where(has, yy.ravel()[lowest], 0)
-    zero = np.zeros(len(x))
-    if not has.any():
-        return Dipole(zero, zero.copy(), zero.copy())
-    stamp = _cut_psf(difference.psf, x, y, 1.5)
-    k = stamp.shape[-1]
-    full = k + 2 * radius
-    data = gather_stamps(difference.data, x, y, full).double()
-    noise = gather_stamps(difference.variance, x, y, full).double().clamp(min=1e-6)
-    first, second = data.new_zeros(data.shape), data.new_zeros(data.shape)
-    first[:, radius : radius + k, radius : radius + k] = stamp
-    index = torch.arange(k)
-    rows = torch.from_numpy(radius + dy)[:, None, None] + index[None, :, None]
-    columns = torch.from_numpy(radius + dx)[:, None, None] + index[None, None, :]
-    second[torch.arange(len(x))[:, None, None], rows, columns] = stamp
-    aa, bb, ab = ((p * q / noise).sum((1, 2)) for p, q in ((first, first), (second, second), (first, second)))
-    ad, bd = ((p * data / noise).sum((1, 2)) for p in (first, second))
-    det = (aa * bb - ab * ab).clamp(min=1e-30)
-    f1, f2 = (bb * ad - ab * bd) / det, (aa * bd - ab * ad) / det
-    gained = (f1 * ad + f2 * bd - ad * ad / aa.clamp(min=1e-30)).clamp(min=0.0).cpu().numpy()
-    ratio = (-f2 / torch.where(f1 == 0, torch.full_like(f1, 1e-9), f1)).clamp(-5, 5).cpu().numpy()
-    return Dipole(np.where(has, np.hypot(dx, dy), 0.0), np.where(has, ratio, 0.0), np.where(has, gained, 0.0))
-
-
 def local_snr(data: torch.Tensor, variance: torch.Tensor, psf: Psf, x: Positions, y: Positions) -> Values:
     """PSF signal to noise of whatever stands at each position of an image; includes neighbours and hosts."""
-    stamp = _cut_psf(psf, x, y, 1.0)
+    stamp = cut_psf(psf, x, y, 1.0)
     k = stamp.shape[-1]
     weight = 1.0 / gather_stamps(variance, x, y, k).double().clamp(min=1e-6)
     top = (stamp * gather_stamps(data, x, y, k).double() * weight).sum((1, 2))
@@ -224,7 +197,7 @@ def mask_near(difference: Difference, x: Positions, y: Positions) -> tuple[Value
     """Share of flagged pixels within 1 FWHM, and all their bits."""
     radius = int(np.clip(np.ceil(difference.psf.fwhm), 1, 15))
     size = 2 * radius + 1
-    flags = gather_stamps(difference.mask.float(), x, y, size).cpu().numpy().astype(np.int32)
+    flags = gather_stamps(difference.mask, x, y, size).cpu().numpy().astype(np.int32)
     yy, xx = np.mgrid[:size, :size] - radius
     disc = np.hypot(xx, yy) <= difference.psf.fwhm
     chosen = flags[:, disc]
