@@ -47,7 +47,7 @@ def places(rng: np.random.Generator) -> tuple[F8, F8]:
     return xx.ravel() + rng.uniform(-4.0, 4.0, 256), yy.ravel() + rng.uniform(-4.0, 4.0, 256)
 
 
-def paint(x: F8, y: F8, flux: F8, profile: Moffat, reach: int = 18) -> F8:
+def paint(x: F8, y: F8, flux: F8, profile: Moffat, reach: int = 12) -> F8:
     """Light of sources, e-/px."""
     plane = np.zeros((SIDE, SIDE))
     for u, v, f in zip(x, y, flux, strict=True):
@@ -66,7 +66,7 @@ def difference_of(light: F8, rng: np.random.Generator, profile: Moffat, photons:
     noise = torch.from_numpy(variance.astype(np.float32))
     mask = torch.zeros(light.shape, dtype=torch.int16)
     psf = Psf.from_stamp(profile.stamp())
-    sources = torch.from_numpy(variance > 1.01 * SKY_SIGMA**2)
+    sources = torch.from_numpy((light != 0) | (variance > SKY_SIGMA**2))
     scored = score_difference(data, noise, mask, psf, sources)
     return Difference(data, noise, scored.score, scored.flux, scored.flux_err, mask, psf, "drawn", "drawn", "drawn")
 

@@ -138,20 +138,17 @@ def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
 
 def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:
     """Cut squares of side `size` (odd) centred on whole pixels; zero outside the plane; shape (n, size, size)."""
-    radius = size // 2
     ny, nx = (int(n) for n in plane.shape)
-    rows, columns = np.asarray(y, np.int64) - radius, np.asarray(x, np.int64) - radius
-    near = (rows < 0) | (columns < 0) | (rows + size > ny) | (columns + size > nx)
-    if not near.any():
-        windows = plane.unfold(0, size, 1).unfold(1, size, 1)
-        return windows[torch.as_tensor(rows, device=plane.device), torch.as_tensor(columns, device=plane.device)]
-    # Only what reaches beyond the edge is filled up: a padded copy of the plane would cost far more.
-    steps = torch.arange(size, device=plane.device)
-    v = torch.as_tensor(rows, device=plane.device)[:, None] + steps
-    u = torch.as_tensor(columns, device=plane.device)[:, None] + steps
-    inside = ((v >= 0) & (v < ny))[:, :, None] & ((u >= 0) & (u < nx))[:, None, :]
-    stamps = plane[v.clamp(0, ny - 1)[:, :, None], u.clamp(0, nx - 1)[:, None, :]]
-    return torch.where(inside, stamps, torch.zeros((), dtype=plane.dtype, device=plane.device))
+    steps = torch.arange(size, device=plane.device) - size // 2
+    v = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)[:, None] + steps
+    u = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)[:, None] + steps
+    # By flat places, and filled up at the edges afterwards: a padded copy of the plane would cost far more.
+    flat = (v.clamp(0, ny - 1) * nx)[:, :, None] + u.clamp(0, nx - 1)[:, None, :]
+    stamps = torch.take(plane, flat)
+    rows, columns = (v < 0) | (v >= ny), (u < 0) | (u >= nx)
+    if bool(rows.any()) or bool(columns.any()):
+        stamps.masked_fill_(rows[:, :, None] | columns[:, None, :], 0)
+    return stamps
 
 
 def quartiles(values: NDArray[np.floating], *, most: int = 1000) -> tuple[float, float, float]:

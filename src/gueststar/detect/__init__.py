@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,14 +17,13 @@ from gueststar.detect.false_alarms import correlation_of, false_alarm_rate
 from gueststar.detect.measure import (
     PsfFit,
     aperture_measures,
-    cut_psf,
     local_snr,
     mask_near,
     moments,
     psf_fits,
-    weighted_stamps,
 )
-from gueststar.detect.peaks import find_peaks
+from gueststar.detect.noise import error_scale, steepness
+from gueststar.detect.peaks import find_peaks, peaks_among, pixels_above
 from gueststar.detect.trails import Trail, find_trails, trail_of
 from gueststar.options import Options
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Difference, Image
@@ -33,6 +32,7 @@ __all__ = ["Detect", "find_peaks"]
 
 _TRAIL_COLUMNS = ("length", "angle", "x0", "y0", "x1", "y1", "peaks")
 FoundTrail = tuple[Trail, int]
+Pixels = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,18 +74,20 @@ class Detect(Options):
         Candidates
             Strongest first; all columns, also when empty. ``table.meta["n_dropped"]`` counts those beyond `n_most`.
         """
-        x, y = find_peaks(
+        bright = pixels_above(difference.score, self.threshold_sigma)
+        x, y = peaks_among(
+            *bright,
             difference.score,
             difference.mask,
-            threshold=self.threshold_sigma,
             radius=self.merge_fwhm * difference.psf.fwhm,
             edge=self.edge_px,
             masked=self.masked_peaks,
         )
-        x, y, number, trails = self._without_repeats(x, y, difference)
+        x, y, number, trails = self._without_repeats(x, y, bright, difference)
         dropped = max(0, len(x) - self.n_most)
-        candidates = Candidates.empty()
-        if len(x):
+        if len(x) == 0:
+            candidates = Candidates.empty()
+        else:
             sources = self._fitted(x[: self.n_most], y[: self.n_most], number[: self.n_most], difference)
             candidates = _measured(sources, difference, science, reference, _trail_columns(sources.trail, trails))
         candidates.table.meta["n_dropped"] = dropped
@@ -102,15 +104,15 @@ class Detect(Options):
         return 2.0 * area * false_alarm_rate(self.threshold_sigma, correlation_of(difference.psf))
 
     def _without_repeats(
-        self, x: NDArray[np.int64], y: NDArray[np.int64], difference: Difference
+        self, x: NDArray[np.int64], y: NDArray[np.int64], bright: Pixels, difference: Difference
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[FoundTrail]]:
         """Peaks, of each trail only the strongest; the number of its trail for each, -1 for none; and the trails."""
         nothing = np.full(len(x), -1, np.int64)
         if not self.trails or len(x) == 0:
             return x, y, nothing, []
-        score, fwhm = difference.numpy("score"), difference.psf.fwhm
-        places = x.astype(np.float64), y.astype(np.float64)
-        trails = find_trails(score, difference.numpy("mask"), *places, fwhm=fwhm, threshold=self.threshold_sigma)
+        score, mask = difference.score.cpu().numpy(), difference.mask.cpu().numpy()
+        fwhm, places = difference.psf.fwhm, (x.astype(np.float64), y.astype(np.float64))
+        trails = find_trails(score, mask, *places, fwhm=fwhm, threshold=self.threshold_sigma, bright=bright)
         number = trail_of(trails, *places, np.sign(score[y, x]).astype(np.float64), fwhm)
         # Peaks come strongest first.
         _, first = np.unique(number, return_index=True)
@@ -123,12 +125,14 @@ class Detect(Options):
     ) -> _Sources:
         """Fit each peak, overlapping ones together; further sources of peaks that hold two stand at their strength."""
         snr = difference.score[y, x].double().cpu().numpy()
-        scale = _error_scale(difference, x, y)
+        scale = error_scale(difference, x, y)
         fit = psf_fits(difference, x, y, scale)
         parent = np.empty(0, np.int64)
         if self.deblend:
             loose = trail < 0
             fit, parent = fit_blends(difference, fit, np.sign(snr), loose, scale, threshold=self.threshold_sigma)
+        slope_x, slope_y = steepness(difference)
+        fit = replace(fit, x_err=fit.x_err * slope_x, y_err=fit.y_err * slope_y)
         if parent.size == 0:
             return _Sources(x, y, snr, scale, trail, parent, fit)
         ny, nx = difference.shape
@@ -200,16 +204,6 @@ def _trail_columns(number: NDArray[np.int64], trails: list[FoundTrail]) -> dict[
     # Number -1, no trail, is the last row.
     columns = zip(*(rows[i] for i in number.tolist()), strict=True)
     return {f"trail_{name}": values for name, values in zip(_TRAIL_COLUMNS, columns, strict=True)}
-
-
-def _error_scale(difference: Difference, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much larger the error of a flux is than white noise of the variance says."""
-    stamps = cut_psf(difference.psf, x, y, 1.5)
-    _, weight = weighted_stamps(difference, x, y, stamps.shape[-1])
-    white = (stamps**2 * weight).sum((1, 2)).clamp(min=1e-30).rsqrt()
-    error = difference.flux_err[y, x].double().cpu().numpy()
-    scale = error / white.cpu().numpy()
-    return np.where(np.isfinite(scale), np.clip(scale, 0.2, 5.0), 1.0)
 
 
 def _identifiers(

@@ -1,8 +1,8 @@
 """Sources that overlap are fitted together.
 
-Peaks closer than 3.5 FWHM form groups; fluxes and positions of all members come from one least-squares fit, with the
-full covariance, so that the errors of a close pair are those of a close pair. Peaks that hold two sources are split
-(:mod:`gueststar.detect.pairs`).
+Peaks whose light overlaps, up to 3.5 FWHM apart, form groups; fluxes and positions of all members come from one
+least-squares fit, with the full covariance, so that the errors of a close pair are those of a close pair. Peaks that
+hold two sources are split (:mod:`gueststar.detect.pairs`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = ["fit_blends", "groups_of"]
 _LINK = 3.5  # FWHM; peaks of one sign closer than this are fitted together
 _LINK_OPPOSITE = 1.5  # FWHM; lobes of opposite sign closer than this are those of one shifted star
 _MOST = 6  # sources in one fit
+_MATTERS = 0.1  # sigma
 _CLEAR = 4.5  # FWHM; a peak is searched for a second source where no other of its sign is closer
 _LOOK_SNR = 7.0  # a fainter peak cannot hold two sources above a threshold of 5
 
@@ -49,7 +50,7 @@ def fit_blends(
     PsfFit, ndarray of int64
         Of the n peaks, then of further sources; and the peak that each of the latter was split from.
     """
-    group = groups_of(fit.x, fit.y, sign, loose, difference.psf.fwhm)
+    group = groups_of(fit, sign, loose, difference.psf.fwhm)
     members = np.flatnonzero(group >= 0)
     if members.size:
         joint = joint_fits(difference, fit.x[members], fit.y[members], group[members], scale[members])
@@ -72,8 +73,9 @@ def _distances(x: Values, y: Values, sign: Values) -> Values:
     return nearest
 
 
-def groups_of(x: Values, y: Values, sign: Values, loose: NDArray[np.bool_], fwhm: float) -> NDArray[np.int64]:
-    """Number of the group of sources that overlap, -1 for those alone; at most six in one, the first around itself."""
+def groups_of(fit: PsfFit, sign: Values, loose: NDArray[np.bool_], fwhm: float) -> NDArray[np.int64]:
+    """Number of the group of sources that overlap, -1 for those alone; at most six in one, around the strongest."""
+    x, y = fit.x, fit.y
     group = np.full(len(x), -1, np.int64)
     index = np.flatnonzero(loose)
     if index.size < 2:
@@ -85,6 +87,10 @@ def groups_of(x: Values, y: Values, sign: Values, loose: NDArray[np.bool_], fwhm
     apart = np.hypot(*(points[pairs[:, 0]] - points[pairs[:, 1]]).T)
     alike = sign[index[pairs[:, 0]]] == sign[index[pairs[:, 1]]]
     linked = alike | (apart > _LINK_OPPOSITE * fwhm)
+    # Only where the brighter one moves the flux of the other by more than a part of its error.
+    snr = np.abs(fit.flux / fit.flux_err)[index]
+    overlap = (1.0 + 0.6 * (apart / fwhm) ** 2) ** -3.0
+    linked &= np.maximum(*snr[pairs.T]) * overlap > _MATTERS
     near: dict[int, list[tuple[float, int]]] = {}
     for (a, b), distance in zip(index[pairs[linked]].tolist(), apart[linked].tolist(), strict=True):
         near.setdefault(a, []).append((distance, b))

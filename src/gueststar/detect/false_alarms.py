@@ -26,7 +26,7 @@ from gueststar.types import Psf
 __all__ = ["correlation_of", "expected_false_alarms", "false_alarm_rate", "gaussian_correlation", "maxima_density"]
 
 _REACH = 2  # px; neighbours of a pixel are at most this far from each other
-_POINTS = 8192
+_POINTS = 4096
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
 F8 = NDArray[np.float64]
 

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-from gueststar.detect.measure import Positions, PsfFit, Values, cut_psf, weighted_stamps
-from gueststar.spline import coefficients, shift_matrices
+from gueststar.detect.measure import Positions, PsfFit, Values, cut_spline, weighted_stamps
+from gueststar.spline import shift_pair
 from gueststar.types import Difference
 
 __all__ = ["Frame", "fit_together", "frame_at", "joint_fits", "psf_models", "put_rows"]
 
 _STEPS = 25
+_ARRIVED = 3e-3  # of chi-square, gained by the last step
 _USED = 1.5  # FWHM; pixels this close to a source count
 _WINGS = 2.5  # FWHM; of the PSF that is drawn
 
@@ -29,6 +30,11 @@ class Frame:
     data: torch.Tensor
     weight: torch.Tensor
     spline: torch.Tensor
+
+    def rows(self, keep: torch.Tensor) -> Frame:
+        """Some of the groups."""
+        some = keep.cpu().numpy()
+        return Frame(self.x[some], self.y[some], self.data[keep], self.weight[keep], self.spline[keep])
 
 
 def put_rows(fit: PsfFit, rows: NDArray[np.int64], new: PsfFit) -> PsfFit:
@@ -69,52 +75,76 @@ def joint_fits(difference: Difference, x: Values, y: Values, group: NDArray[np.i
 def fit_together(difference: Difference, x: Values, y: Values, scale: Values) -> PsfFit:
     """Groups of one size, (m, g) each; the result is flat."""
     frame = _frame_of(difference, x, y)
-    m, g = x.shape
-    data, weight = frame.data.flatten(1), frame.weight.flatten(1)
-    start_x, start_y = (
-        torch.as_tensor(a - mid[:, None], device=data.device) for a, mid in ((x, frame.x), (y, frame.y))
-    )
-    reach = max(1.5, 0.6 * difference.psf.fwhm)
-    dx, dy = start_x.clone(), start_y.clone()
+    g = x.shape[1]
+    starts = [torch.as_tensor(a - mid[:, None]).to(frame.data) for a, mid in ((x, frame.x), (y, frame.y))]
+    flux, chi2, (dx, dy) = _descended(frame, starts, max(1.5, 0.6 * difference.psf.fwhm))
     model = psf_models(frame, dx, dy)
-    flux = _amplitudes(model[0], data, weight)
-    chi2 = _chi2(model[0], flux, data, weight)
-    damping = torch.full((m,), 1e-3, dtype=torch.float64, device=data.device)
-    for _ in range(_STEPS):
-        slopes = torch.cat((model[0], model[1] * flux[..., None], model[2] * flux[..., None]), 1)
-        residual = data - (flux[..., None] * model[0]).sum(1)
-        step = _step(slopes, residual, weight, damping)
-        new_flux = flux + step[:, :g]
-        new_x = torch.minimum(torch.maximum(dx + step[:, g : 2 * g].clamp(-0.7, 0.7), start_x - reach), start_x + reach)
-        new_y = torch.minimum(torch.maximum(dy + step[:, 2 * g :].clamp(-0.7, 0.7), start_y - reach), start_y + reach)
-        trial = psf_models(frame, new_x, new_y)
-        new_chi2 = _chi2(trial[0], new_flux, data, weight)
-        better = new_chi2 <= chi2
-        gained = torch.where(better, chi2 - new_chi2, torch.zeros_like(chi2)).amax()
-        flux, dx, dy = (torch.where(better[:, None], a, b) for a, b in ((new_flux, flux), (new_x, dx), (new_y, dy)))
-        model = [torch.where(better[:, None, None], a, b) for a, b in zip(trial, model, strict=True)]
-        chi2 = torch.where(better, new_chi2, chi2)
-        damping = torch.where(better, damping * 0.2, damping * 8.0).clamp(1e-8, 1e6)
-        if bool(better.all()) and float(gained) < 1e-3:
-            break
-    slopes = torch.cat((model[0], model[1] * flux[..., None], model[2] * flux[..., None]), 1)
-    error = _covariance_root(slopes, weight)
-    count = (weight > 0).sum(1).clamp(min=3 * g + 1)
-    flat = [a.cpu().numpy() for a in (dx, dy, error[:, g : 2 * g], error[:, 2 * g :], flux, error[:, :g])]
-    reduced = np.repeat((chi2 / (count - 3 * g)).cpu().numpy(), g)
+    error = _covariance_root(_slopes(model, flux), frame.weight.flatten(1))
+    count = (frame.weight > 0).sum((1, 2)).clamp(min=3 * g + 1)
+    tensors = (dx, dy, error[:, g : 2 * g], error[:, 2 * g :], flux, error[:, :g])
+    flat = [a.double().cpu().numpy() for a in tensors]
+    reduced = np.repeat((chi2 / (count - 3 * g)).double().cpu().numpy(), g)
     return PsfFit(
         (frame.x[:, None] + flat[0]).ravel(), (frame.y[:, None] + flat[1]).ravel(), (flat[2] * scale).ravel(),
         (flat[3] * scale).ravel(), flat[4].ravel(), (flat[5] * scale).ravel(), reduced,
     )  # fmt: skip
 
 
+def _descended(
+    frame: Frame, starts: list[torch.Tensor], reach: float
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    """Fluxes (m, g), chi-square (m,) and offsets in x and y at the minimum; groups that have arrived drop out."""
+    places = [start.clone() for start in starts]
+    data, weight = frame.data.flatten(1), frame.weight.flatten(1)
+    model = psf_models(frame, places[0], places[1])
+    flux = _amplitudes(model[0], data, weight)
+    chi2 = _chi2(model[0], flux, data, weight)
+    g = flux.shape[1]
+    damping = torch.full_like(chi2, 1e-3)
+    todo = torch.arange(len(chi2), device=chi2.device)
+    part = frame
+    for _ in range(_STEPS):
+        residual = data - (flux[todo][..., None] * model[0]).sum(1)
+        step = _step(_slopes(model, flux[todo]), residual, weight, damping[todo])
+        new_flux = flux[todo] + step[:, :g]
+        new_places = [
+            (place[todo] + step[:, (i + 1) * g : (i + 2) * g].clamp(-0.7, 0.7)).clamp(
+                start[todo] - reach, start[todo] + reach
+            )
+            for i, (place, start) in enumerate(zip(places, starts, strict=True))
+        ]
+        trial = psf_models(part, new_places[0], new_places[1])
+        new_chi2 = _chi2(trial[0], new_flux, data, weight)
+        gained = chi2[todo] - new_chi2
+        better = gained >= 0
+        rows = todo[better]
+        flux[rows], chi2[rows] = new_flux[better], new_chi2[better]
+        for place, new in zip(places, new_places, strict=True):
+            place[rows] = new[better]
+        damping[todo] = torch.where(better, damping[todo] * 0.2, damping[todo] * 8.0)
+        going = torch.where(better, gained > _ARRIVED + 1e-5 * chi2[todo], damping[todo] < 10.0)
+        todo, part = todo[going], part.rows(going)
+        if len(todo) == 0:
+            break
+        data, weight = part.data.flatten(1), part.weight.flatten(1)
+        model = [
+            torch.where(better[going][:, None, None], a[going], b[going]) for a, b in zip(trial, model, strict=True)
+        ]
+    return flux, chi2, places
+
+
+def _slopes(model: list[torch.Tensor], flux: torch.Tensor) -> torch.Tensor:
+    """Derivatives of the light with fluxes, x and y of all members, (m, 3 g, pixels)."""
+    return torch.cat((model[0], model[1] * flux[..., None], model[2] * flux[..., None]), 1)
+
+
 def _amplitudes(model: torch.Tensor, data: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Fluxes of all members at fixed positions."""
     weighted = model * weight[:, None]
-    normal = weighted @ model.transpose(1, 2)
+    normal = (weighted @ model.transpose(1, 2)).double()
     ridge = 1e-9 * normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)
-    normal = normal + ridge[:, None, None] * torch.eye(model.shape[1], dtype=model.dtype, device=model.device)
-    solved: torch.Tensor = torch.linalg.solve(normal, (weighted @ data[:, :, None])[..., 0])
+    normal = normal + ridge[:, None, None] * torch.eye(model.shape[1], dtype=normal.dtype, device=model.device)
+    solved: torch.Tensor = torch.linalg.solve(normal, (weighted @ data[:, :, None])[..., 0].double()).to(model.dtype)
     return solved
 
 
@@ -125,17 +155,17 @@ def _chi2(model: torch.Tensor, flux: torch.Tensor, data: torch.Tensor, weight: t
 def _normalised(slopes: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Weighted slopes, normal matrix of unit diagonal, and the roots of the diagonal."""
     weighted = slopes * weight[:, None]
-    normal = weighted @ slopes.transpose(1, 2)
+    normal = (weighted @ slopes.transpose(1, 2)).double()
     root = normal.diagonal(dim1=1, dim2=2).clamp(min=1e-30).sqrt()
     return weighted, normal / (root[:, :, None] * root[:, None, :]), root
 
 
 def _step(slopes: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
     weighted, normal, root = _normalised(slopes, weight)
-    right = (weighted @ residual[:, :, None])[..., 0] / root
+    right = (weighted @ residual[:, :, None])[..., 0].double() / root
     unit = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
     solved: torch.Tensor = torch.linalg.solve(normal + (damping + 1e-9)[:, None, None] * unit, right).div_(root)
-    return solved
+    return solved.to(slopes.dtype)
 
 
 def _covariance_root(slopes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -158,18 +188,20 @@ def _frame_of(difference: Difference, x: Values, y: Values) -> Frame:
     dx, dy = (torch.as_tensor(a - m[:, None], device=data.device) for a, m in ((x, mx), (y, my)))
     r2 = (steps - dx[..., None])[:, :, None, :] ** 2 + (steps - dy[..., None])[:, :, :, None] ** 2
     weight = weight * (r2.amin(1) <= (_USED * fwhm) ** 2)
-    stamp = cut_psf(difference.psf, mx, my, _WINGS)
-    spline = coefficients(stamp)
-    room = half - stamp.shape[-1] // 2
-    return Frame(mx, my, data, weight, nn.pad(spline, (room,) * 4))
+    spline = cut_spline(difference.psf, mx, my, _WINGS)
+    room = half - spline.shape[-1] // 2
+    # Single precision is good to a thousandth of the noise of the brightest sources, and twice as fast.
+    return Frame(mx, my, data.float(), weight.float(), nn.pad(spline, (room,) * 4).float())
 
 
-def frame_at(difference: Difference, x: Positions, y: Positions, half: int) -> Frame:
+def frame_at(
+    difference: Difference, x: Positions, y: Positions, half: int, dtype: torch.dtype = torch.float64
+) -> Frame:
     """Stamps of half width `half` around single pixels."""
     data, weight = weighted_stamps(difference, x, y, 2 * half + 1)
-    stamp = cut_psf(difference.psf, x, y, _WINGS)
-    room = half - stamp.shape[-1] // 2
-    return Frame(x, y, data, weight, nn.pad(coefficients(stamp), (room,) * 4))
+    spline = cut_spline(difference.psf, x, y, _WINGS)
+    room = half - spline.shape[-1] // 2
+    return Frame(x, y, data.to(dtype), weight.to(dtype), nn.pad(spline.to(dtype), (room,) * 4))
 
 
 def psf_models(frame: Frame, dx: torch.Tensor, dy: torch.Tensor, order: int = 1) -> list[torch.Tensor]:
@@ -178,14 +210,18 @@ def psf_models(frame: Frame, dx: torch.Tensor, dy: torch.Tensor, order: int = 1)
     size = frame.data.shape[-1]
     spline = frame.spline[:, None].expand(m, g, size, size).reshape(m * g, size, size)
     u, v = dx.reshape(-1), dy.reshape(-1)
-    wx, wy = shift_matrices(u, size).transpose(1, 2), shift_matrices(v, size)
-    sx, sy = shift_matrices(u, size, derivative=True).transpose(1, 2), shift_matrices(v, size, derivative=True)
+    (wx, sx), (wy, sy) = shift_pair(u, size), shift_pair(v, size)
+    wx, sx = wx.transpose(1, 2), sx.transpose(1, 2)
     across, along = spline @ wx, spline @ sx
     planes = [wy @ across, wy @ along, sy @ across]
     if order == 2:
-        # Second derivatives by differences: the slope of a cubic spline is smooth enough for that.
-        h = 0.25
-        xx = shift_matrices(u + h, size, derivative=True) - shift_matrices(u - h, size, derivative=True)
-        yy = shift_matrices(v + h, size, derivative=True) - shift_matrices(v - h, size, derivative=True)
-        planes += [wy @ spline @ xx.transpose(1, 2) / (2 * h), yy @ across / (2 * h), sy @ along]
+        xx, yy = _bends(u, size).transpose(1, 2), _bends(v, size)
+        planes += [wy @ spline @ xx, yy @ across, sy @ along]
     return [plane.reshape(m, g, size * size) for plane in planes]
+
+
+def _bends(shift: torch.Tensor, size: int) -> torch.Tensor:
+    """Second derivatives of `shift_matrices` with the shift."""
+    index = torch.arange(size, device=shift.device, dtype=shift.dtype)
+    a = (index[None, :, None] - shift[:, None, None] - index[None, None, :]).abs()
+    return torch.where(a < 1.0, 3.0 * a - 2.0, (2.0 - a).clamp(min=0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import sep
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gueststar.planes import gather_stamps
-from gueststar.spline import coefficients, shift_matrices
+from gueststar.spline import coefficients, shift_pair
 from gueststar.types import Difference, Psf
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Shape",
     "aperture_measures",
     "cut_psf",
+    "cut_spline",
     "local_snr",
     "mask_near",
     "moments",
@@ -25,6 +26,7 @@ __all__ = [
     "weighted_stamps",
 ]
 
+_ARRIVED_PX = 1e-4
 Positions = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -63,6 +65,11 @@ def cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.T
     return stamps[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
 
 
+def cut_spline(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
+    """Spline coefficients of the PSF at positions, cut as by `cut_psf`; of its few planes, not of every stamp."""
+    return cut_psf(replace(psf, planes=coefficients(psf.planes.double())), x, y, radius_fwhm)
+
+
 def weighted_stamps(difference: Difference, x: Positions, y: Positions, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Stamps of the data and of the inverse variance, 0 on flagged pixels and outside; (n, size, size), float64."""
     data = gather_stamps(difference.data, x, y, size).double()
@@ -85,9 +92,8 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     steps : int
         Iterations; each moves at most 0.5 px, in all at most 1.5 px from the peak.
     """
-    stamp = cut_psf(difference.psf, x, y, 1.5)
-    size = stamp.shape[-1]
-    spline = coefficients(stamp)
+    spline = cut_spline(difference.psf, x, y, 1.5)
+    size = spline.shape[-1]
     data, weight = weighted_stamps(difference, x, y, size)
     dx, dy = (
         torch.zeros(len(x), dtype=torch.float64, device=data.device),
@@ -96,24 +102,29 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     normal = data.new_zeros((len(x), 3, 3))
     solved = data.new_zeros((len(x), 3))
     floor = torch.eye(3, dtype=torch.float64, device=data.device) * 1e-12
+    last = False
     for step in range(steps + 1):
-        wx, wy = shift_matrices(dx, size), shift_matrices(dy, size)
-        model = wy @ spline @ wx.transpose(1, 2)
-        slope_x = wy @ spline @ shift_matrices(dx, size, derivative=True).transpose(1, 2)
-        slope_y = shift_matrices(dy, size, derivative=True) @ spline @ wx.transpose(1, 2)
+        last = last or step == steps
+        (wx, sx), (wy, sy) = shift_pair(dx, size), shift_pair(dy, size)
+        across = spline @ wx.transpose(1, 2)
+        model = wy @ across
+        slope_x = wy @ (spline @ sx.transpose(1, 2))
+        slope_y = sy @ across
         design = torch.stack((model, slope_x, slope_y), 1).flatten(2)
         weighted = design * weight.flatten(1)[:, None]
         normal = weighted @ design.transpose(1, 2)
         size_of = normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)[:, None, None]
         right = (weighted @ data.flatten(1)[:, :, None])[..., 0]
-        if step == steps:
+        if last:
             # Flux alone at the final position, so that its error is that of a flux.
             solved[:, 0] = right[:, 0] / normal[:, 0, 0].clamp(min=1e-30)
             break
         solved = torch.linalg.solve(normal + floor * size_of, right)
         flux = torch.where(solved[:, 0].abs() < 1e-9, torch.full_like(dx, 1e-9), solved[:, 0])
+        before = dx, dy
         dx = (dx + (solved[:, 1] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
         dy = (dy + (solved[:, 2] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
+        last = max(float((dx - before[0]).abs().max()), float((dy - before[1]).abs().max())) < _ARRIVED_PX
     flux = solved[:, 0]
     residual = data - flux[:, None, None] * model
     count = (weight > 0).sum((1, 2)).clamp(min=2)

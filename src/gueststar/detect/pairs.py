@@ -28,7 +28,7 @@ from gueststar.types import Difference
 __all__ = ["split_peaks"]
 
 _PSF_ERROR = 0.04  # relative error of the width of the PSF, 1 sigma
-_NEAREST, _FURTHEST = 0.4, 2.2  # FWHM; where a second source is looked for
+_NEAREST, _FURTHEST = 0.4, 2.0  # FWHM; where a second source is looked for
 _CLOSEST = 0.65  # FWHM; of the two sources that a peak is split into
 _FAINTEST = 0.06  # of the flux of the first source
 
@@ -86,12 +86,14 @@ def _second(difference: Difference, fit: PsfFit, rows: NDArray[np.int64]) -> tup
     """Best place (x, y) for a second source of the same sign beside each peak, and the chi-square that it gains."""
     psf, fwhm = difference.psf, difference.psf.fwhm
     x, y = np.round(fit.x[rows]).astype(np.int64), np.round(fit.y[rows]).astype(np.int64)
-    stamp = cut_psf(psf, x, y, 1.0)
+    # One PSF for all will do to look for the second source; the model of the first has its own.
+    middle = [np.array([n // 2]) for n in difference.shape]
+    stamp = cut_psf(psf, middle[1], middle[0], 1.0)[0]
     keep, reach = stamp.shape[-1] // 2, int(np.ceil(_FURTHEST * fwhm))
     half = keep + reach
-    frame = frame_at(difference, x, y, half)
+    frame = frame_at(difference, x, y, half, torch.float32)
     at = ((fit.x[rows], x), (fit.y[rows], y))
-    dx, dy = (torch.as_tensor((a - mid)[:, None], device=stamp.device) for a, mid in at)
+    dx, dy = (torch.as_tensor((a - mid)[:, None]).to(frame.data) for a, mid in at)
     model, prior = _tolerant(frame, dx, dy, fit.flux[rows], fwhm)
     weight, data = frame.weight.flatten(1), frame.data.flatten(1)
     residual, chol, weighted = _left_over(model, prior, data, weight)
@@ -100,7 +102,7 @@ def _second(difference: Difference, fit: PsfFit, rows: NDArray[np.int64]) -> tup
     found = _correlated(planes, stamp)
     squares = _correlated(frame.weight[:, None], stamp**2)[:, 0]
     top = found[:, 0]
-    beside = torch.linalg.solve_triangular(chol, found[:, 1:].flatten(2), upper=False)
+    beside = torch.linalg.solve_triangular(chol.to(found.dtype), found[:, 1:].flatten(2), upper=False)
     below = (squares - (beside**2).sum(1).reshape(squares.shape)).clamp(min=0.02 * squares.clamp(min=1e-30))
     gain = top**2 / below
     yy, xx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -119,7 +121,7 @@ def _tolerant(
     planes = [plane[:, 0] for plane in psf_models(frame, dx, dy, order=2)]
     sigma2 = (fwhm / 2.3548) ** 2
     model = torch.stack((*planes[:3], *(sigma2 * plane for plane in planes[3:])), 1)
-    size = torch.as_tensor(np.maximum(np.abs(flux), 1e-9) * _PSF_ERROR, device=model.device)
+    size = torch.as_tensor(np.maximum(np.abs(flux), 1e-9) * _PSF_ERROR, device=model.device, dtype=model.dtype)
     tight = 1.0 / size[:, None] ** 2
     free = torch.zeros_like(tight)
     return model, torch.cat((free, free, free, tight, tight, tight), 1)
@@ -130,19 +132,18 @@ def _left_over(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Residual of a linear model with a prior, Cholesky factor of its normal matrix, and the weighted model."""
     weighted = model * weight[:, None]
-    normal = weighted @ model.transpose(1, 2) + torch.diag_embed(prior)
+    normal = (weighted @ model.transpose(1, 2) + torch.diag_embed(prior)).double()
     ridge = 1e-9 * normal.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-30)
-    normal = normal + ridge[:, None, None] * torch.eye(model.shape[1], dtype=model.dtype, device=model.device)
+    normal = normal + ridge[:, None, None] * torch.eye(model.shape[1], dtype=normal.dtype, device=model.device)
     chol = torch.linalg.cholesky(normal)
-    solved = torch.cholesky_solve(weighted @ data[:, :, None], chol)
-    return data - (model * solved).sum(1), chol, weighted
+    solved = torch.cholesky_solve((weighted @ data[:, :, None]).double(), chol).to(model.dtype)
+    return data - (solved.transpose(1, 2) @ model)[:, 0], chol, weighted
 
 
 def _correlated(planes: torch.Tensor, stamp: torch.Tensor) -> torch.Tensor:
-    """Correlate planes (n, c, s, s) with one kernel each (n, k, k), where both overlap in full."""
+    """Correlate planes (n, c, s, s) with one kernel (k, k), where both overlap in full."""
     n, c, size, _ = planes.shape
-    kernels = stamp[:, None].expand(n, c, *stamp.shape[1:]).reshape(n * c, 1, *stamp.shape[1:])
-    done = nn.conv2d(planes.reshape(1, n * c, size, size), kernels, groups=n * c)
+    done = nn.conv2d(planes.reshape(n * c, 1, size, size).float(), stamp[None, None].float()).to(planes.dtype)
     return done.reshape(n, c, *done.shape[2:])
 
 

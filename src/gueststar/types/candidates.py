@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column, Table
+from astropy.units import Unit, UnitBase
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["CANDIDATE_COLUMNS", "CandidateColumn", "Candidates", "Stamps"]
@@ -77,6 +79,12 @@ CANDIDATE_COLUMNS: tuple[CandidateColumn, ...] = tuple(
 )
 
 
+@cache
+def _unit(name: str) -> UnitBase | None:
+    """Units are parsed once."""
+    return Unit(name) if name else None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """Detections of one difference image, one row each; later stages only add columns.
@@ -100,12 +108,16 @@ class Candidates:
         missing = [column.name for column in CANDIDATE_COLUMNS if column.name not in columns]
         if missing:
             raise ValueError(f"candidate columns {missing} are missing")
-        table = Table()
-        for column in CANDIDATE_COLUMNS:
-            table[column.name] = np.asarray(columns[column.name], dtype=column.dtype)
-            table[column.name].unit = column.unit or None
-            table[column.name].description = column.description
-        return cls(table)
+        made = [
+            Column(
+                np.array(columns[column.name], dtype=column.dtype, ndmin=1),
+                name=column.name,
+                unit=_unit(column.unit),
+                description=column.description,
+            )
+            for column in CANDIDATE_COLUMNS
+        ]
+        return cls(Table(made, copy=False))
 
     @classmethod
     def empty(cls) -> Candidates:
