@@ -154,7 +154,7 @@ def _measured(
 ) -> Candidates:
     """The table of some sources."""
     x, y, fit, scale, sign = sources.x, sources.y, sources.fit, sources.scale, np.sign(sources.snr)
-    shape = moments(difference, x, y, sign)
+    shape = moments(difference, x, y, sign, sources.snr)
     aperture, auto = aperture_measures(difference, fit.x, fit.y, sign, shape, scale)
     dipole = dipoles(difference, x, y, sign)
     places = shift_centres(fit.x, fit.y, dipole, reference.stars, difference.psf.fwhm)

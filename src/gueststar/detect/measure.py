@@ -135,14 +135,44 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     return PsfFit(x + to[0], y + to[1], to[5] * scale, to[6] * scale, to[2], to[3] * scale, to[4])
 
 
-def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *, steps: int = 4) -> Shape:
-    """Adaptive second moments: the weight takes the shape of the source (Bernstein & Jarvis 2002, AJ 123, 583)."""
+def moments(difference: Difference, x: Positions, y: Positions, sign: Values, snr: Values, *, steps: int = 4) -> Shape:
+    """Adaptive second moments: the weight takes the shape of the source (Bernstein & Jarvis 2002, AJ 123, 583).
+
+    The width is in units of what the PSF itself has, so that a point source has the FWHM of the PSF. Noise makes round
+    sources look long: with e = (a^2 - b^2) / (a^2 + b^2), both components of which scatter by 2 / `snr` (their eq.
+    5-7), the mean square of the noise is taken out of e^2.
+
+    Parameters
+    ----------
+    difference : Difference
+    x, y : ndarray of int64, shape (n,)
+        Peak pixels.
+    sign, snr : ndarray, shape (n,)
+        Sign of the source and its signal to noise.
+    steps : int
+        Iterations.
+    """
     fwhm = difference.psf.fwhm
     half = int(np.clip(np.ceil(2.5 * fwhm), 4, 24))
-    size = 2 * half + 1
-    data = gather_stamps(difference.data, x, y, size).double().cpu().numpy() * sign[:, None, None]
-    yy, xx = np.mgrid[:size, :size] - float(half)
-    n = len(x)
+    data = gather_stamps(difference.data, x, y, 2 * half + 1).double().cpu().numpy() * sign[:, None, None]
+    psf = cut_psf(difference.psf, *_centre(difference), 2.5).cpu().numpy()
+    own, _, _ = _adapted(psf, fwhm, steps)
+    wide, e, theta = _adapted(data, fwhm, steps)
+    scatter = 2.0 / np.maximum(np.abs(snr), 1.0)
+    e = np.sqrt(np.clip(e**2 - 2.0 * scatter**2, 0.0, 0.99))
+    return Shape(wide * fwhm / float(own[0]), np.clip(np.sqrt((1.0 + e) / (1.0 - e)), 1.0, 20.0), theta)
+
+
+def _centre(difference: Difference) -> tuple[Positions, Positions]:
+    """The middle pixel of the frame, x and y."""
+    ny, nx = difference.shape
+    return np.array([nx // 2]), np.array([ny // 2])
+
+
+def _adapted(data: Values, fwhm: float, steps: int) -> tuple[Values, Values, Values]:
+    """FWHM, e and direction from adaptive moments of stamps (n, k, k)."""
+    n, size, _ = data.shape
+    yy, xx = np.mgrid[:size, :size] - float(size // 2)
     cxx, cyy, cxy = (np.full(n, (fwhm / 2.3548) ** 2), np.full(n, (fwhm / 2.3548) ** 2), np.zeros(n))
     mx, my = np.zeros(n), np.zeros(n)
     for _ in range(steps):
@@ -165,10 +195,8 @@ def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *,
         limit = 0.98 * np.sqrt(cxx * cyy)
         cxy = np.where(ok, np.clip(new[2], -limit, limit), cxy)
     middle, spread = 0.5 * (cxx + cyy), np.hypot(0.5 * (cxx - cyy), cxy)
-    major, minor = np.sqrt(middle + spread), np.sqrt(np.maximum(middle - spread, 1e-6))
-    return Shape(
-        2.3548 * np.sqrt(major * minor), np.clip(major / minor, 1.0, 20.0), 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
-    )
+    area = np.sqrt(np.maximum(middle**2 - spread**2, 1e-12))
+    return 2.3548 * np.sqrt(area), spread / middle, 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
 
 
 def aperture_measures(
