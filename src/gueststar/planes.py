@@ -143,24 +143,16 @@ def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
 
 def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:
     """Cut squares of side `size` (odd) centred on whole pixels; zero outside the plane; shape (n, size, size)."""
-    x, y, radius = np.asarray(x, np.int64), np.asarray(y, np.int64), size // 2
     ny, nx = (int(n) for n in plane.shape)
-    whole = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
-    stamps = plane.new_zeros((len(x), size, size))
-    if whole.any():
-        windows = plane.unfold(0, size, 1).unfold(1, size, 1)
-        rows, columns = (torch.as_tensor(a[whole] - radius, device=plane.device) for a in (y, x))
-        if whole.all():
-            return windows[rows, columns]
-        stamps[torch.as_tensor(whole, device=plane.device)] = windows[rows, columns]
-    # Nothing is padded: that would copy the plane for the sake of a few stamps at its edges.
-    for i in np.flatnonzero(~whole).tolist():
-        top, left = int(y[i]) - radius, int(x[i]) - radius
-        first_row, last_row = max(top, 0), min(top + size, ny)
-        first_column, last_column = max(left, 0), min(left + size, nx)
-        if first_row < last_row and first_column < last_column:
-            inside = plane[first_row:last_row, first_column:last_column]
-            stamps[i, first_row - top : last_row - top, first_column - left : last_column - left] = inside
+    steps = torch.arange(size, device=plane.device) - size // 2
+    v = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)[:, None] + steps
+    u = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)[:, None] + steps
+    # By flat places, and filled up at the edges afterwards: a padded copy of the plane would cost far more.
+    flat = (v.clamp(0, ny - 1) * nx)[:, :, None] + u.clamp(0, nx - 1)[:, None, :]
+    stamps = torch.take(plane, flat)
+    rows, columns = (v < 0) | (v >= ny), (u < 0) | (u >= nx)
+    if bool(rows.any()) or bool(columns.any()):
+        stamps.masked_fill_(rows[:, :, None] | columns[:, None, :], 0)
     return stamps
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as nn
 
-__all__ = ["MARGIN", "coefficients", "sample", "shift_matrices", "shift_stamps"]
+__all__ = ["MARGIN", "coefficients", "sample", "shift_matrices", "shift_pair", "shift_stamps"]
 
 MARGIN = 2  #: coefficients that `sample` needs beyond each edge
 _PAD = 12  # the filter decays by 0.27 per pixel: 1e-7 over the pad
@@ -116,6 +116,19 @@ def shift_matrices(shift: torch.Tensor, size: int, *, derivative: bool = False) 
     inner = 2.0 / 3.0 - a * a + 0.5 * a * a * a
     outer = (2.0 - a) ** 3 / 6.0
     return torch.where(a < 1.0, inner, torch.where(a < 2.0, outer, torch.zeros_like(t)))
+
+
+def shift_pair(shift: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`shift_matrices` and their derivative with the shift, in less time than one after the other."""
+    index = torch.arange(size, device=shift.device, dtype=shift.dtype)
+    t = index[None, :, None] - shift[:, None, None] - index[None, None, :]
+    a = t.abs()
+    rest = (2.0 - a).clamp_(min=0.0)
+    near = a < 1.0
+    square = rest * rest
+    value = torch.where(near, (0.5 * a - 1.0) * a * a + 2.0 / 3.0, square * rest / 6.0)
+    slope = torch.where(near, (2.0 - 1.5 * a) * t, 0.5 * torch.sign(t) * square)
+    return value, slope
 
 
 def shift_stamps(coefficient: torch.Tensor, dx: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Measurements of candidates, all at once: PSF fit, apertures, moments, dipole, neighbourhood."""
+"""Measurements of candidates, all at once: PSF fit, apertures, moments, neighbourhood."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import sep
@@ -10,11 +10,23 @@ import torch
 from numpy.typing import NDArray
 
 from gueststar.planes import gather_stamps
-from gueststar.spline import coefficients, shift_matrices
+from gueststar.spline import coefficients, shift_pair
 from gueststar.types import Difference, Psf
 
-__all__ = ["Dipole", "PsfFit", "Shape", "aperture_measures", "dipoles", "local_snr", "mask_near", "moments", "psf_fits"]
+__all__ = [
+    "PsfFit",
+    "Shape",
+    "aperture_measures",
+    "cut_psf",
+    "cut_spline",
+    "local_snr",
+    "mask_near",
+    "moments",
+    "psf_fits",
+    "weighted_stamps",
+]
 
+_ARRIVED_PX = 1e-4
 Positions = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -31,6 +43,10 @@ class PsfFit:
     flux_err: Values
     chi2: Values
 
+    def rows(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> PsfFit:
+        """Some of the fits."""
+        return PsfFit(*(getattr(self, field.name)[index] for field in fields(self)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
@@ -41,21 +57,26 @@ class Shape:
     theta: Values
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dipole:
-    """Second lobe of opposite sign; each of shape (n,)."""
-
-    separation: Values
-    ratio: Values
-    dchi2: Values
-
-
-def _cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
+def cut_psf(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
     """PSF at positions, cut at some FWHM, float64."""
     stamps = psf.at(x, y).double()
     half = psf.size // 2
     keep = int(np.clip(np.ceil(radius_fwhm * psf.fwhm), 3, half))
     return stamps[:, half - keep : half + keep + 1, half - keep : half + keep + 1]
+
+
+def cut_spline(psf: Psf, x: Positions, y: Positions, radius_fwhm: float) -> torch.Tensor:
+    """Spline coefficients of the PSF at positions, cut as by `cut_psf`; of its few planes, not of every stamp."""
+    return cut_psf(replace(psf, planes=coefficients(psf.planes.double())), x, y, radius_fwhm)
+
+
+def weighted_stamps(difference: Difference, x: Positions, y: Positions, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stamps of the data and of the inverse variance, 0 on flagged pixels and outside; (n, size, size), float64."""
+    data = gather_stamps(difference.data, x, y, size).double()
+    noise = gather_stamps(difference.variance, x, y, size).double()
+    flags = gather_stamps(difference.mask, x, y, size)
+    # Outside the frame the variance is 0.
+    return data, torch.where((flags == 0) & (noise > 0), 1.0 / noise.clamp(min=1e-6), torch.zeros_like(noise))
 
 
 def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, *, steps: int = 5) -> PsfFit:
@@ -71,14 +92,9 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     steps : int
         Iterations; each moves at most 0.5 px, in all at most 1.5 px from the peak.
     """
-    stamp = _cut_psf(difference.psf, x, y, 1.5)
-    size = stamp.shape[-1]
-    spline = coefficients(stamp)
-    data = gather_stamps(difference.data, x, y, size).double()
-    noise = gather_stamps(difference.variance, x, y, size).double()
-    flags = gather_stamps((difference.mask != 0).float(), x, y, size)
-    inside = gather_stamps(torch.ones_like(difference.data), x, y, size)
-    weight = torch.where((flags == 0) & (inside > 0), 1.0 / noise.clamp(min=1e-6), torch.zeros_like(noise))
+    spline = cut_spline(difference.psf, x, y, 1.5)
+    size = spline.shape[-1]
+    data, weight = weighted_stamps(difference, x, y, size)
     dx, dy = (
         torch.zeros(len(x), dtype=torch.float64, device=data.device),
         torch.zeros(len(x), dtype=torch.float64, device=data.device),
@@ -86,24 +102,29 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     normal = data.new_zeros((len(x), 3, 3))
     solved = data.new_zeros((len(x), 3))
     floor = torch.eye(3, dtype=torch.float64, device=data.device) * 1e-12
+    last = False
     for step in range(steps + 1):
-        wx, wy = shift_matrices(dx, size), shift_matrices(dy, size)
-        model = wy @ spline @ wx.transpose(1, 2)
-        slope_x = wy @ spline @ shift_matrices(dx, size, derivative=True).transpose(1, 2)
-        slope_y = shift_matrices(dy, size, derivative=True) @ spline @ wx.transpose(1, 2)
+        last = last or step == steps
+        (wx, sx), (wy, sy) = shift_pair(dx, size), shift_pair(dy, size)
+        across = spline @ wx.transpose(1, 2)
+        model = wy @ across
+        slope_x = wy @ (spline @ sx.transpose(1, 2))
+        slope_y = sy @ across
         design = torch.stack((model, slope_x, slope_y), 1).flatten(2)
         weighted = design * weight.flatten(1)[:, None]
         normal = weighted @ design.transpose(1, 2)
         size_of = normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)[:, None, None]
         right = (weighted @ data.flatten(1)[:, :, None])[..., 0]
-        if step == steps:
+        if last:
             # Flux alone at the final position, so that its error is that of a flux.
             solved[:, 0] = right[:, 0] / normal[:, 0, 0].clamp(min=1e-30)
             break
         solved = torch.linalg.solve(normal + floor * size_of, right)
         flux = torch.where(solved[:, 0].abs() < 1e-9, torch.full_like(dx, 1e-9), solved[:, 0])
+        before = dx, dy
         dx = (dx + (solved[:, 1] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
         dy = (dy + (solved[:, 2] / flux).nan_to_num(0.0).clamp(-0.5, 0.5)).clamp(-1.5, 1.5)
+        last = max(float((dx - before[0]).abs().max()), float((dy - before[1]).abs().max())) < _ARRIVED_PX
     flux = solved[:, 0]
     residual = data - flux[:, None, None] * model
     count = (weight > 0).sum((1, 2)).clamp(min=2)
@@ -114,14 +135,44 @@ def psf_fits(difference: Difference, x: Positions, y: Positions, scale: Values, 
     return PsfFit(x + to[0], y + to[1], to[5] * scale, to[6] * scale, to[2], to[3] * scale, to[4])
 
 
-def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *, steps: int = 4) -> Shape:
-    """Adaptive second moments: the weight takes the shape of the source (Bernstein & Jarvis 2002, AJ 123, 583)."""
+def moments(difference: Difference, x: Positions, y: Positions, sign: Values, snr: Values, *, steps: int = 4) -> Shape:
+    """Adaptive second moments: the weight takes the shape of the source (Bernstein & Jarvis 2002, AJ 123, 583).
+
+    The width is in units of what the PSF itself has, so that a point source has the FWHM of the PSF. Noise makes round
+    sources look long: with e = (a^2 - b^2) / (a^2 + b^2), both components of which scatter by 2 / `snr` (their eq.
+    5-7), the mean square of the noise is taken out of e^2.
+
+    Parameters
+    ----------
+    difference : Difference
+    x, y : ndarray of int64, shape (n,)
+        Peak pixels.
+    sign, snr : ndarray, shape (n,)
+        Sign of the source and its signal to noise.
+    steps : int
+        Iterations.
+    """
     fwhm = difference.psf.fwhm
     half = int(np.clip(np.ceil(2.5 * fwhm), 4, 24))
-    size = 2 * half + 1
-    data = gather_stamps(difference.data, x, y, size).double().cpu().numpy() * sign[:, None, None]
-    yy, xx = np.mgrid[:size, :size] - float(half)
-    n = len(x)
+    data = gather_stamps(difference.data, x, y, 2 * half + 1).double().cpu().numpy() * sign[:, None, None]
+    psf = cut_psf(difference.psf, *_centre(difference), 2.5).cpu().numpy()
+    own, _, _ = _adapted(psf, fwhm, steps)
+    wide, e, theta = _adapted(data, fwhm, steps)
+    scatter = 2.0 / np.maximum(np.abs(snr), 1.0)
+    e = np.sqrt(np.clip(e**2 - 2.0 * scatter**2, 0.0, 0.99))
+    return Shape(wide * fwhm / float(own[0]), np.clip(np.sqrt((1.0 + e) / (1.0 - e)), 1.0, 20.0), theta)
+
+
+def _centre(difference: Difference) -> tuple[Positions, Positions]:
+    """The middle pixel of the frame, x and y."""
+    ny, nx = difference.shape
+    return np.array([nx // 2]), np.array([ny // 2])
+
+
+def _adapted(data: Values, fwhm: float, steps: int) -> tuple[Values, Values, Values]:
+    """FWHM, e and direction from adaptive moments of stamps (n, k, k)."""
+    n, size, _ = data.shape
+    yy, xx = np.mgrid[:size, :size] - float(size // 2)
     cxx, cyy, cxy = (np.full(n, (fwhm / 2.3548) ** 2), np.full(n, (fwhm / 2.3548) ** 2), np.zeros(n))
     mx, my = np.zeros(n), np.zeros(n)
     for _ in range(steps):
@@ -144,10 +195,8 @@ def moments(difference: Difference, x: Positions, y: Positions, sign: Values, *,
         limit = 0.98 * np.sqrt(cxx * cyy)
         cxy = np.where(ok, np.clip(new[2], -limit, limit), cxy)
     middle, spread = 0.5 * (cxx + cyy), np.hypot(0.5 * (cxx - cyy), cxy)
-    major, minor = np.sqrt(middle + spread), np.sqrt(np.maximum(middle - spread, 1e-6))
-    return Shape(
-        2.3548 * np.sqrt(major * minor), np.clip(major / minor, 1.0, 20.0), 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
-    )
+    area = np.sqrt(np.maximum(middle**2 - spread**2, 1e-12))
+    return 2.3548 * np.sqrt(area), spread / middle, 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
 
 
 def aperture_measures(
@@ -174,46 +223,9 @@ def aperture_measures(
     return aperture, auto
 
 
-def dipoles(difference: Difference, x: Positions, y: Positions, sign: Values) -> Dipole:
-    """Look for a lobe of opposite sign and fit two PSFs together.
-
-    The second PSF sits on the strongest score of opposite sign within 2 FWHM; where that is below 3 sigma there is no
-    second lobe. The fluxes of both come from a common least-squares fit.
-    """
-    radius = int(np.clip(np.ceil(2.0 * difference.psf.fwhm), 3, 20))
-    size = 2 * radius + 1
-    near = gather_stamps(difference.score, x, y, size).cpu().numpy() * sign[:, None, None]
-    yy, xx = np.mgrid[:size, :size] - radius
-    near = np.where(np.hypot(xx, yy) <= radius, near, 0.0).reshape(len(x), -1)
-    lowest = near.argmin(1)
-    has = near[np.arange(len(x)), lowest] < -3.0
-    dx, dy = np.where(has, xx.ravel()[lowest], 0), np.where(has, yy.ravel()[lowest], 0)
-    zero = np.zeros(len(x))
-    if not has.any():
-        return Dipole(zero, zero.copy(), zero.copy())
-    stamp = _cut_psf(difference.psf, x, y, 1.5)
-    k = stamp.shape[-1]
-    full = k + 2 * radius
-    data = gather_stamps(difference.data, x, y, full).double()
-    noise = gather_stamps(difference.variance, x, y, full).double().clamp(min=1e-6)
-    first, second = data.new_zeros(data.shape), data.new_zeros(data.shape)
-    first[:, radius : radius + k, radius : radius + k] = stamp
-    index = torch.arange(k)
-    rows = torch.from_numpy(radius + dy)[:, None, None] + index[None, :, None]
-    columns = torch.from_numpy(radius + dx)[:, None, None] + index[None, None, :]
-    second[torch.arange(len(x))[:, None, None], rows, columns] = stamp
-    aa, bb, ab = ((p * q / noise).sum((1, 2)) for p, q in ((first, first), (second, second), (first, second)))
-    ad, bd = ((p * data / noise).sum((1, 2)) for p in (first, second))
-    det = (aa * bb - ab * ab).clamp(min=1e-30)
-    f1, f2 = (bb * ad - ab * bd) / det, (aa * bd - ab * ad) / det
-    gained = (f1 * ad + f2 * bd - ad * ad / aa.clamp(min=1e-30)).clamp(min=0.0).cpu().numpy()
-    ratio = (-f2 / torch.where(f1 == 0, torch.full_like(f1, 1e-9), f1)).clamp(-5, 5).cpu().numpy()
-    return Dipole(np.where(has, np.hypot(dx, dy), 0.0), np.where(has, ratio, 0.0), np.where(has, gained, 0.0))
-
-
 def local_snr(data: torch.Tensor, variance: torch.Tensor, psf: Psf, x: Positions, y: Positions) -> Values:
     """PSF signal to noise of whatever stands at each position of an image; includes neighbours and hosts."""
-    stamp = _cut_psf(psf, x, y, 1.0)
+    stamp = cut_psf(psf, x, y, 1.0)
     k = stamp.shape[-1]
     weight = 1.0 / gather_stamps(variance, x, y, k).double().clamp(min=1e-6)
     top = (stamp * gather_stamps(data, x, y, k).double() * weight).sum((1, 2))
@@ -224,7 +236,7 @@ def mask_near(difference: Difference, x: Positions, y: Positions) -> tuple[Value
     """Share of flagged pixels within 1 FWHM, and all their bits."""
     radius = int(np.clip(np.ceil(difference.psf.fwhm), 1, 15))
     size = 2 * radius + 1
-    flags = gather_stamps(difference.mask.float(), x, y, size).cpu().numpy().astype(np.int32)
+    flags = gather_stamps(difference.mask, x, y, size).cpu().numpy().astype(np.int32)
     yy, xx = np.mgrid[:size, :size] - radius
     disc = np.hypot(xx, yy) <= difference.psf.fwhm
     chosen = flags[:, disc]

@@ -25,6 +25,8 @@ _FEWEST_PEAKS = 6
 _SIGMA_OVER_CHANCE = 6.0
 _THIN = 0.75  # rms width of a patch, FWHM
 _LONG = 5.0  # length of a patch, FWHM
+_SHORT = 12.0  # FWHM; a trail shorter than this must be evenly lit
+_UNEVEN = 0.25  # of its brightest pixel
 _GAP_PX = 40
 _BOX_PX = 9
 _FAINTEST = 1.5  # mean score along a trail
@@ -62,7 +64,14 @@ class Trail:
 
 
 def find_trails(
-    score: NDArray[np.float32], mask: NDArray[np.integer], x: F8, y: F8, *, fwhm: float, threshold: float = 5.0
+    score: NDArray[np.float32],
+    mask: NDArray[np.integer],
+    x: F8,
+    y: F8,
+    *,
+    fwhm: float,
+    threshold: float = 5.0,
+    bright: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> list[Trail]:
     """Find the trails among the peaks of a score plane.
 
@@ -77,6 +86,8 @@ def find_trails(
         Of the point-spread function, px.
     threshold : float
         Of the peaks.
+    bright : tuple of ndarray of int64, optional
+        x and y of the pixels above the threshold, of either sign; looked for when left out.
 
     Returns
     -------
@@ -85,15 +96,19 @@ def find_trails(
     """
     if len(x) == 0:
         return []
+    if bright is None:
+        above = np.nonzero(np.abs(score) > threshold)
+        bright = above[1], above[0]
     signs = np.sign(score[np.round(y).astype(int), np.round(x).astype(int)])
+    lit = np.sign(score[bright[1], bright[0]])
     found: list[Trail] = []
     for sign in (1, -1):
         points = np.column_stack((x, y))[signs == sign]
-        plane = score if sign == 1 else -score
-        for seed in (*_patches(plane, points, fwhm, threshold), *_lines(points, score.shape, fwhm)):
+        pixels = np.column_stack(bright)[lit == sign].astype(np.float64)
+        for seed in (*_patches(pixels, fwhm), *_lines(points, score.shape, fwhm)):
             if len(found) >= _MOST_TRAILS or any(_same(seed, known, fwhm) for known in found):
                 continue
-            trail = _traced(plane, mask, replace(seed, sign=sign), fwhm)
+            trail = _traced(score, mask, replace(seed, sign=sign), fwhm)
             if trail is not None and not any(_same(trail, known, fwhm) for known in found):
                 found.append(trail)
     return sorted(found, key=lambda trail: -trail.length)
@@ -109,23 +124,22 @@ def trail_of(trails: list[Trail], x: F8, y: F8, sign: F8, fwhm: float) -> NDArra
     return number
 
 
-def _patches(plane: NDArray[np.float32], points: F8, fwhm: float, threshold: float) -> list[Trail]:
-    """Connected patches above the threshold that are long and thin."""
-    if len(points) == 0:
+def _patches(place: F8, fwhm: float) -> list[Trail]:
+    """Connected patches of pixels (n, 2) above the threshold that are long and thin."""
+    if not 0 < len(place) <= _MOST_PIXELS:
         return []
-    y, x = np.nonzero(plane > threshold)
-    if len(x) > _MOST_PIXELS:
-        return []
-    place = np.column_stack((x, y)).astype(np.float64)
     pairs = cKDTree(place).query_pairs(1.5, output_type="ndarray")
     links = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(place),) * 2)
     _, number = connected_components(links, directed=False)
     order = np.argsort(number, kind="stable")
+    sorted_place = place[order]
+    first = np.concatenate(([0], np.flatnonzero(np.diff(number[order])) + 1))
+    size = np.diff(np.append(first, len(place)))
+    span = np.hypot(*(np.maximum.reduceat(sorted_place, first) - np.minimum.reduceat(sorted_place, first)).T)
     seeds = []
-    for patch in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        if len(patch) < _LONG * fwhm:
-            continue
-        middle, (long, thin), ends = _axes(place[patch])
+    # Few patches are large enough to be looked at one by one.
+    for i in np.flatnonzero((size >= _LONG * fwhm) & (span > _LONG * fwhm)):
+        middle, (long, thin), ends = _axes(sorted_place[first[i] : first[i] + size[i]])
         if thin < _THIN * fwhm and np.ptp(ends) > _LONG * fwhm:
             a, b = middle + ends.min() * long, middle + ends.max() * long
             seeds.append(Trail(a[0], a[1], b[0], b[1], 1, 0.0))
@@ -187,16 +201,27 @@ def _same(one: Trail, other: Trail, fwhm: float) -> bool:
     return bool((beside < 2.0 * fwhm).all() and (along > -_GAP_PX).all() and (along < long.length + _GAP_PX).all())
 
 
-def _traced(plane: NDArray[np.float32], mask: NDArray[np.integer], seed: Trail, fwhm: float) -> Trail | None:
+def _traced(score: NDArray[np.float32], mask: NDArray[np.integer], seed: Trail, fwhm: float) -> Trail | None:
     """The trail along its light: fitted again to the pixels beside it, and followed to both ends; None if dark."""
     trail = seed
     for _ in range(3):
-        trail = _fitted(plane, mask, trail, fwhm)
-        found = _followed(plane, mask, trail)
+        trail = _fitted(score, mask, trail, fwhm)
+        found = _followed(score, mask, trail)
         if found is None:
             return None
         trail = found
-    return trail if trail.length > _LONG * fwhm else None
+    return trail if trail.length > _LONG * fwhm and _even(score, mask, trail, fwhm) else None
+
+
+def _even(score: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail, fwhm: float) -> bool:
+    """Whether a short trail is lit all along: two sources side by side are dark in between, or uneven."""
+    if trail.length > _SHORT * fwhm:
+        return True
+    along = np.arange(1.5 * fwhm, trail.length - 1.5 * fwhm + 1.0) / trail.length
+    x, y = trail.x0 + along * (trail.x1 - trail.x0), trail.y0 + along * (trail.y1 - trail.y0)
+    values = trail.sign * _sampled(score, mask, x, y)
+    values = values[np.isfinite(values)]
+    return values.size < 3 or bool(np.quantile(values, 0.2) > _UNEVEN * values.max())
 
 
 def _sampled(plane: NDArray[np.float32], mask: NDArray[np.integer], x: F8, y: F8) -> F8:
@@ -209,14 +234,14 @@ def _sampled(plane: NDArray[np.float32], mask: NDArray[np.integer], x: F8, y: F8
     return values
 
 
-def _fitted(plane: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail, fwhm: float) -> Trail:
+def _fitted(score: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail, fwhm: float) -> Trail:
     """A straight line through the light within 1.5 FWHM of the trail."""
     ux, uy = (trail.x1 - trail.x0) / trail.length, (trail.y1 - trail.y0) / trail.length
     along = np.arange(0.0, trail.length + 0.5)
     across = np.arange(-np.ceil(1.5 * fwhm), np.ceil(1.5 * fwhm) + 1.0)
     x = trail.x0 + along[:, None] * ux - across[None, :] * uy
     y = trail.y0 + along[:, None] * uy + across[None, :] * ux
-    weight = np.clip(np.nan_to_num(_sampled(plane, mask, x, y)) - 1.0, 0.0, 20.0) ** 2
+    weight = np.clip(np.nan_to_num(trail.sign * _sampled(score, mask, x, y)) - 1.0, 0.0, 20.0) ** 2
     total = weight.sum()
     if total <= 0 or np.ptp(along) < 2.0 * fwhm:
         return trail
@@ -232,12 +257,12 @@ def _fitted(plane: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail,
     )  # fmt: skip
 
 
-def _followed(plane: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail) -> Trail | None:
+def _followed(score: NDArray[np.float32], mask: NDArray[np.integer], trail: Trail) -> Trail | None:
     """Where the light of a line begins and ends; None when most of it is dark."""
     ux, uy = (trail.x1 - trail.x0) / trail.length, (trail.y1 - trail.y0) / trail.length
-    reach = float(np.hypot(*plane.shape))
+    reach = float(np.hypot(*score.shape))
     along = np.arange(-reach, trail.length + reach)
-    values = _sampled(plane, mask, trail.x0 + along * ux, trail.y0 + along * uy)
+    values = trail.sign * _sampled(score, mask, trail.x0 + along * ux, trail.y0 + along * uy)
     known = np.isfinite(values)
     # A star on the way must not carry the mean.
     clipped = np.clip(np.where(known, values, 0.0), -10.0, 10.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column, Table
+from astropy.units import Unit, UnitBase
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["CANDIDATE_COLUMNS", "CandidateColumn", "Candidates", "Stamps"]
@@ -38,16 +40,27 @@ CANDIDATE_COLUMNS: tuple[CandidateColumn, ...] = tuple(
         ("flux_err", "f4", "electron", "1 sigma, scaled by the measured scatter of empty sky"),
         ("mag", "f4", "mag", "AB magnitude of |flux|"),
         ("mag_err", "f4", "mag", "1 sigma"),
-        ("snr", "f4", "", "matched-filter (PSF) signal to noise, signed: the value of the score at the peak"),
+        (
+            "snr",
+            "f4",
+            "",
+            "matched-filter (PSF) S/N, signed: the score at the peak; of a source split off, flux over error",
+        ),
         ("snr_aper", "f4", "", "in an aperture of radius 1 FWHM, signed"),
         ("snr_auto", "f4", "", "in the Kron ellipse (FLUX_AUTO), signed"),
-        ("fwhm", "f4", "pix", "from Gaussian-weighted moments"),
+        ("fwhm", "f4", "pix", "from Gaussian-weighted moments; that of the PSF for a point source"),
         ("psf_fwhm", "f4", "pix", "of the PSF in the difference, for comparison"),
-        ("elongation", "f4", "", "a / b from Gaussian-weighted moments"),
+        ("elongation", "f4", "", "a / b from Gaussian-weighted moments, what noise adds taken out"),
         ("psf_chi2", "f4", "", "reduced chi-square of the PSF fit"),
         ("dipole_separation", "f4", "pix", "distance of the two lobes in the two-PSF fit; 0 without a second lobe"),
         ("dipole_ratio", "f4", "", "minus flux of the second lobe over the first: 1 for a shifted star, 0 for none"),
         ("dipole_dchi2", "f4", "", "chi-square gained by the second lobe"),
+        (
+            "snr_beyond_shift",
+            "f4",
+            "",
+            "signed S/N that no shift of the star beside it explains; far below snr: it is one",
+        ),
         ("trail_length", "f4", "pix", "of the straight trail that it stands for; 0: none"),
         ("trail_angle", "f4", "deg", "direction of the trail from x to y, 0 to 180; NaN: none"),
         ("trail_x0", "f4", "pix", "one end of the trail; NaN: none"),
@@ -64,6 +77,12 @@ CANDIDATE_COLUMNS: tuple[CandidateColumn, ...] = tuple(
         ("band", "U16", "", "filter of the science image"),
     )
 )
+
+
+@cache
+def _unit(name: str) -> UnitBase | None:
+    """Units are parsed once."""
+    return Unit(name) if name else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +108,16 @@ class Candidates:
         missing = [column.name for column in CANDIDATE_COLUMNS if column.name not in columns]
         if missing:
             raise ValueError(f"candidate columns {missing} are missing")
-        table = Table()
-        for column in CANDIDATE_COLUMNS:
-            table[column.name] = np.asarray(columns[column.name], dtype=column.dtype)
-            table[column.name].unit = column.unit or None
-            table[column.name].description = column.description
-        return cls(table)
+        made = [
+            Column(
+                np.array(columns[column.name], dtype=column.dtype, ndmin=1),
+                name=column.name,
+                unit=_unit(column.unit),
+                description=column.description,
+            )
+            for column in CANDIDATE_COLUMNS
+        ]
+        return cls(Table(made, copy=False))
 
     @classmethod
     def empty(cls) -> Candidates:
