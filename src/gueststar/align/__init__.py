@@ -20,7 +20,12 @@ class Align(Options):
     """Bring a reference onto the grid of a science image."""
 
     use_wcs: bool = Field(True, description="Start from the WCS of both frames; false: from star patterns")
-    order: int = Field(3, ge=0, le=5, description="Highest order of the polynomial fitted to the matched stars")
+    order: int = Field(
+        5,
+        ge=0,
+        le=5,
+        description="Highest order of the polynomial fitted to the matched stars; they decide how much is used",
+    )
     search_px: float = Field(12.0, gt=0, le=200, description="How far a WCS may be off, reference px")
     minimum_stars: int = Field(4, ge=3, le=1000, description="Matched stars needed to believe a registration")
     minimum_overlap: float = Field(0.05, gt=0, le=1, description="Share of the science image the reference must cover")
@@ -58,7 +63,8 @@ class Align(Options):
             search_px=self.search_px,
             minimum_stars=self.minimum_stars,
         )
-        aligned, error = resample(reference, found, science)
+        done = resample(reference, found, science)
+        aligned = done.image
         overlap = float(((aligned.mask & int(Mask.NO_DATA)) == 0).float().mean())
         if overlap < self.minimum_overlap:
             raise AlignmentError(
@@ -74,10 +80,14 @@ class Align(Options):
             "align_matched": found.matched,
             "align_order": found.order,
             "align_rms_px": found.rms_px,
+            "align_photon_px": found.photon_px,
+            "align_quality": found.quality,
             "align_shift_px": found.shift_px,
             "align_overlap": overlap,
             "align_scale": float(np.hypot(*step) / 100.0),
             "align_rotation_deg": float(np.degrees(np.arctan2(step[1], step[0]))),
-            "align_grid_error_px": error,
+            "align_grid_error_px": done.grid_error_px,
+            "align_noise_scatter": done.noise.scatter,
+            "align_noise_lag1": done.noise.lag1,
         }
         return replace(aligned, facts=facts)

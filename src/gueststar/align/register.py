@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.wcs import NoConvergence
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from gueststar.align.patterns import match_patterns, significant
+from gueststar.align.correction import Correction, polynomial_terms, refine, sound, star_positions
+from gueststar.align.patterns import PatternMatch, match_patterns
 from gueststar.errors import AlignmentError
-from gueststar.types import Image, Stars, polynomial_exponents
+from gueststar.ingest.astrometry import FittedWcs, fit_sip
+from gueststar.types import Image, Stars
 
-__all__ = ["Registration", "register"]
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+__all__ = ["Registration", "refined_wcs", "register"]
 
 Points = NDArray[np.float64]
 Map = Callable[[Points], Points]
@@ -28,40 +33,50 @@ class Registration:
     ----------
     first : callable
         (n, 2) -> (n, 2), px; from the WCS or from star patterns.
-    correction : ndarray, shape (m, 2) or None
-        Polynomial in scaled science position, added to the first map, reference px.
+    correction : Correction
+        Polynomial in scaled science position, added to the first map, and how well the stars fit it.
     shape : (int, int)
         (ny, nx) of the science image, over which positions are scaled.
-    method : {'wcs', 'patterns', 'identity'}
-    matched : int
-        Stars used in the fit.
-    rms_px : float
-        Residual of the matched stars per axis, clipped, reference px; NaN when none were matched.
+    method : {'wcs', 'patterns'}
     shift_px : float
         Median distance between the first map and the refined one.
+    quality : {'stars', 'few stars', 'wcs only'}
+        Whether the stars prove the map; were too few to prove what they gave; or there were none and the WCS is all.
     """
 
     first: Map
-    correction: NDArray[np.float64] | None
-    order: int
+    correction: Correction
     shape: tuple[int, int]
     method: str
-    matched: int
-    rms_px: float
     shift_px: float
+    quality: str
+
+    @property
+    def matched(self) -> int:
+        """Stars used in the fit."""
+        return self.correction.matched
+
+    @property
+    def order(self) -> int:
+        """Order of the polynomial correction."""
+        return self.correction.order
+
+    @property
+    def rms_px(self) -> float:
+        """Residual of the matched stars per axis, reference px; NaN when fewer than three were matched."""
+        return self.correction.rms_px
+
+    @property
+    def photon_px(self) -> float:
+        """The residual that the centroid errors of the stars would give alone, reference px."""
+        return self.correction.photon_px
 
     def __call__(self, points: Points) -> Points:
         """Reference positions of science positions, both (n, 2), px."""
         mapped = self.first(points)
-        if self.correction is not None:
-            mapped = mapped + _terms(points, self.order, self.shape) @ self.correction
+        if self.correction.coefficients is not None:
+            mapped = mapped + polynomial_terms(points, self.order, self.shape) @ self.correction.coefficients
         return mapped
-
-
-def _terms(points: Points, order: int, shape: tuple[int, int]) -> NDArray[np.float64]:
-    u = 2.0 * points[:, 0] / max(shape[1] - 1, 1) - 1.0
-    v = 2.0 * points[:, 1] / max(shape[0] - 1, 1) - 1.0
-    return np.stack([u**p * v**q for p, q in polynomial_exponents(order)], axis=1)
 
 
 def register(
@@ -69,7 +84,7 @@ def register(
     reference: Image,
     *,
     use_wcs: bool = True,
-    order: int = 3,
+    order: int = 5,
     search_px: float = 12.0,
     minimum_stars: int = 4,
 ) -> Registration:
@@ -82,11 +97,16 @@ def register(
     use_wcs : bool
         Start from the two WCS when both are there; star patterns otherwise.
     order : int
-        Highest order of the polynomial correction; few stars lower it.
+        Highest order of the polynomial correction; the stars decide how much of it is used.
     search_px : float
         How far the WCS may be off.
     minimum_stars : int
         Matched stars needed to believe a registration.
+
+    Returns
+    -------
+    Registration
+        With the WCS alone, and saying so, where there are too few stars to check it by.
 
     Raises
     ------
@@ -94,32 +114,55 @@ def register(
         No overlap, no common star pattern, or a WCS that contradicts the sky.
     """
     a, b = _registration_stars(science.stars), _registration_stars(reference.stars)
-    patterns = None
-    if use_wcs and science.wcs is not None and reference.wcs is not None:
-        first = wcs_map(science, reference)
-        _require_overlap(first, science, reference)
-        found = _refine(first, a, b, science.shape, order, search_px, "wcs")
-        if found.matched >= minimum_stars and _sound(found, a, b, reference.shape, trials=int(search_px**2) + 1):
-            return found
-        patterns = match_patterns(_points(a), _points(b))
-        if patterns is not None:
-            centre = np.array([[science.shape[1] / 2.0, science.shape[0] / 2.0]])
-            miss = float(np.hypot(*(patterns(centre) - first(centre))[0]))
-            raise AlignmentError(
-                f"the WCS contradicts the sky: it puts the science centre {miss:.1f} px from where {patterns.matched} "
-                f"stars say (searched {search_px:g} px); repair the WCS, or set align.use_wcs = false to register by "
-                "star patterns",
-                miss_px=miss,
-                matched=patterns.matched,
-            )
-        if min(len(a), len(b)) < minimum_stars:
-            return found  # too few stars to check the WCS by: it is all there is
-        raise AlignmentError(
-            f"the WCS puts only {found.matched} stars of {len(a)} on stars of the reference ({len(b)}), and no common "
-            "star pattern was found; do the two frames show the same sky, in focus?",
-            matched=found.matched,
+    if not (use_wcs and science.wcs is not None and reference.wcs is not None):
+        return _by_patterns(science, reference, a, b, order=order, minimum_stars=minimum_stars)
+    first = wcs_map(science, reference)
+    _require_overlap(first, science, reference)
+
+    def fitted(start: Map | None) -> Registration:
+        done = refine(
+            first, a, b, science.shape,
+            order=order, search_px=search_px, reference_shape=reference.shape, start=start,
+        )  # fmt: skip
+        return _registration(first, done, science, "wcs", minimum_stars)
+
+    def believed(found: Registration) -> bool:
+        return found.matched >= minimum_stars and _sound(
+            found, a, b, reference.shape, share=0.1, trials=int(search_px**2) + 1
         )
-    patterns = match_patterns(_points(a), _points(b))
+
+    found = fitted(None)
+    if believed(found):
+        return found
+    patterns = match_patterns(star_positions(a), star_positions(b))
+    if patterns is not None:
+        miss = _largest_miss(patterns, first, science.shape)
+        # A WCS that is turned as well as shifted spoils the vote for one shift.
+        found = fitted(patterns) if miss <= search_px else found
+        if miss <= search_px and believed(found):
+            return found
+        centre = np.array([[science.shape[1] / 2.0, science.shape[0] / 2.0]])
+        miss = float(np.hypot(*(patterns(centre) - first(centre))[0]))
+        raise AlignmentError(
+            f"the WCS contradicts the sky: it puts the science centre {miss:.1f} px from where {patterns.matched} "
+            f"stars say (searched {search_px:g} px); repair the WCS, or set align.use_wcs = false to register by "
+            "star patterns",
+            miss_px=miss,
+            matched=patterns.matched,
+        )
+    if min(len(a), len(b)) < minimum_stars:
+        return found  # too few stars to check the WCS by: it is all there is
+    raise AlignmentError(
+        f"the WCS puts only {found.matched} stars of {len(a)} on stars of the reference ({len(b)}), and no common "
+        "star pattern was found; do the two frames show the same sky, in focus?",
+        matched=found.matched,
+    )
+
+
+def _by_patterns(
+    science: Image, reference: Image, a: Stars, b: Stars, *, order: int, minimum_stars: int
+) -> Registration:
+    patterns = match_patterns(star_positions(a), star_positions(b))
     if patterns is None:
         raise AlignmentError(
             f"no common star pattern in {len(a)} science and {len(b)} reference stars; do the two frames show the "
@@ -127,15 +170,68 @@ def register(
             science_stars=len(a),
             reference_stars=len(b),
         )
-    found = _refine(patterns, a, b, science.shape, order, 4.0, "patterns")
+    done = refine(patterns, a, b, science.shape, order=order, search_px=4.0, reference_shape=reference.shape)
+    found = _registration(patterns, done, science, "patterns", minimum_stars)
     _require_overlap(found, science, reference)
-    if found.matched < minimum_stars or not _sound(found, a, b, reference.shape, trials=patterns.trials):
+    # The pattern itself was tested against luck; a small share may still be dust or hot pixels that both frames have.
+    if found.matched < minimum_stars or not _sound(found, a, b, reference.shape, share=0.03, trials=1):
         raise AlignmentError(
             f"only {found.matched} of {min(len(a), len(b))} stars match between science and reference: fewer than the "
             f"{minimum_stars} needed, or what chance can explain; do the two frames show the same sky?",
             matched=found.matched,
         )
     return found
+
+
+def _registration(first: Map, done: Correction, science: Image, method: str, minimum_stars: int) -> Registration:
+    shift = 0.0
+    if done.coefficients is not None:
+        y, x = np.meshgrid(*(np.linspace(0, n - 1, 8) for n in science.shape), indexing="ij")
+        terms = polynomial_terms(np.column_stack((x.ravel(), y.ravel())), done.order, science.shape)
+        shift = float(np.median(np.hypot(*(terms @ done.coefficients).T)))
+    quality = "stars" if done.matched >= max(minimum_stars, 3) else "few stars" if done.matched else "wcs only"
+    return Registration(first, done, science.shape, method, shift, quality)
+
+
+def _largest_miss(one: PatternMatch, other: Map, shape: tuple[int, int]) -> float:
+    """Largest distance of two maps at centre and corners of the image, px; infinite where one is not defined."""
+    ny, nx = shape
+    points = np.array([[0, 0], [nx, 0], [0, ny], [nx, ny], [nx / 2, ny / 2]], np.float64)
+    away = np.hypot(*(one(points) - other(points)).T)
+    return float(away.max()) if np.isfinite(away).all() else float("inf")
+
+
+def refined_wcs(found: Registration, reference_wcs: WCS, *, order: int = 5) -> FittedWcs:
+    """WCS of the science image that agrees with the reference's where the stars are.
+
+    Positions go through the registration to the reference and through its WCS to the sky; a TAN-SIP is fitted to them.
+    It is as good as the reference's own WCS and the registration, not better.
+
+    Parameters
+    ----------
+    found : Registration
+    reference_wcs : astropy.wcs.WCS
+        Of the reference.
+    order : int
+        Of the SIP polynomials.
+
+    Returns
+    -------
+    FittedWcs
+        The WCS and how far it is from what it was fitted to.
+
+    Raises
+    ------
+    ValueError
+        When no TAN projection covers the positions.
+    """
+
+    def sky(points: Points) -> Points:
+        there = found(points)
+        place = reference_wcs.pixel_to_world(there[:, 0], there[:, 1]).icrs
+        return np.column_stack((place.ra.deg, place.dec.deg))
+
+    return fit_sip(sky, found.shape, order=order)
 
 
 def wcs_map(science: Image, reference: Image) -> Map:
@@ -166,19 +262,10 @@ def _registration_stars(stars: Stars | None) -> Stars:
     return good[:1500]
 
 
-def _points(stars: Stars) -> Points:
-    return np.column_stack((stars.x, stars.y))
-
-
-def _sound(found: Registration, a: Stars, b: Stars, shape: tuple[int, int], *, trials: int) -> bool:
-    """Whether the matches within 1 px are too many for luck, and a fair share of those that could be."""
-    if found.matched < 3:
-        return False
-    mapped = found(_points(a))
+def _sound(found: Registration, a: Stars, b: Stars, shape: tuple[int, int], *, share: float, trials: float) -> bool:
+    mapped = found(star_positions(a))
     inside = int(((mapped > 0).all(1) & (mapped[:, 0] < shape[1]) & (mapped[:, 1] < shape[0])).sum())
-    chance = inside * min(1.0, len(b) * np.pi / (shape[0] * shape[1]))
-    share = found.matched / max(min(inside, len(b)), 1)
-    return share > 0.1 and significant(found.matched, chance, fitted=3, trials=trials)
+    return sound(found.matched, inside, len(b), shape, share=share, trials=trials)
 
 
 def _require_overlap(first: Map, science: Image, reference: Image) -> None:
@@ -197,82 +284,3 @@ def _require_overlap(first: Map, science: Image, reference: Image) -> None:
             f"science and reference do not overlap: their centres are {words}; choose a reference of the same field",
             distance_px=far,
         )
-
-
-def _refine(
-    first: Map, a: Stars, b: Stars, shape: tuple[int, int], order: int, search_px: float, method: str
-) -> Registration:
-    """Match stars from wide to narrow, fit the correction with clipping."""
-    here, there = _points(a), _points(b)
-    nothing = Registration(first, None, 0, shape, method, 0, float("nan"), 0.0)
-    if len(a) == 0 or len(b) == 0:
-        return nothing
-    base = first(here)
-    usable = np.isfinite(base).all(1)
-    here, base, a = here[usable], base[usable], a[usable]
-    if len(here) == 0:
-        return nothing
-    tree = cKDTree(there)
-    correction = np.zeros((1, 2))
-    correction[0] = _vote_shift(base, there, search_px)
-    used, matched, rms, index = 0, np.zeros(len(here), bool), float("nan"), np.zeros(len(here), int)
-    for radius in (3.0, 1.5, 1.0, 1.0):
-        moved = base + _terms(here, used, shape) @ correction
-        distance, index = tree.query(moved, distance_upper_bound=radius)
-        matched = np.isfinite(distance)
-        # The nearest in both directions, so that crowding does not give one star to two.
-        matched &= _mutual(moved, there, index, matched)
-        n = int(matched.sum())
-        if n < 3:
-            return nothing
-        used = min(order, 0 if n < 6 else 1 if n < 20 else 2 if n < 60 else 3)
-        weight = _weights(a, b, matched, index)
-        target = there[index[matched]] - base[matched]
-        correction, keep = _clipped_fit(_terms(here[matched], used, shape), target, weight)
-        residual = (target - _terms(here[matched], used, shape) @ correction)[keep]
-        rms = float(np.sqrt(np.average(residual**2, axis=0, weights=weight[keep]).mean()))
-    shift = float(np.median(np.hypot(*(_terms(here, used, shape) @ correction).T)))
-    return Registration(first, correction, used, shape, method, int(matched.sum()), rms, shift)
-
-
-def _vote_shift(base: Points, there: Points, search_px: float) -> NDArray[np.float64]:
-    """The shift that brings most pairs together: the fullest cell of the histogram of pair differences."""
-    near = cKDTree(base[:400]).query_ball_tree(cKDTree(there[:600]), search_px)
-    pairs = [(i, j) for i, group in enumerate(near) for j in group]
-    if not pairs:
-        return np.zeros(2)
-    i, j = np.array(pairs).T
-    delta = there[j] - base[i]
-    tree = cKDTree(delta)
-    votes = tree.query_ball_point(delta, 1.0, return_length=True)
-    return np.asarray(np.median(delta[tree.query_ball_point(delta[int(np.argmax(votes))], 1.0)], axis=0))
-
-
-def _mutual(moved: Points, there: Points, index: NDArray[np.int64], matched: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    back = cKDTree(moved).query(there[np.where(matched, index, 0)])[1]
-    return np.asarray(back == np.arange(len(moved)))
-
-
-def _weights(a: Stars, b: Stars, matched: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Inverse variance of the separation: centroid noise FWHM / (2.35 S/N) of both, and a floor of 0.01 px."""
-    other = index[matched]
-    va = (a.fwhm[matched] / 2.35 / np.maximum(a.snr[matched], 1.0)) ** 2
-    vb = (b.fwhm[other] / 2.35 / np.maximum(b.snr[other], 1.0)) ** 2
-    return np.asarray(1.0 / (va + vb + 1e-4))
-
-
-def _clipped_fit(
-    terms: NDArray[np.float64], target: Points, weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    keep = np.ones(len(target), bool)
-    solved = np.zeros((terms.shape[1], 2))
-    for _ in range(5):
-        root = np.sqrt(weight[keep])[:, None]
-        solved[:] = np.linalg.lstsq(terms[keep] * root, target[keep] * root, rcond=None)[0]
-        pull = np.hypot(*(target - terms @ solved).T) * np.sqrt(weight)
-        limit = 3.0 * max(1.4826 * float(np.median(pull[keep])), 0.5)
-        new = pull < limit
-        if new.sum() < terms.shape[1] + 2 or (new == keep).all():
-            break
-        keep = new
-    return solved, keep

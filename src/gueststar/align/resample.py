@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
+from gueststar.align.correction import polynomial_terms
 from gueststar.align.lanczos import interpolate_tiles
+from gueststar.align.noise import NoiseCorrelation, noise_correlation
 from gueststar.align.tiles import TileMap, nearest_tiles
 from gueststar.planes import all_finite, as_float, grow_mask
 from gueststar.spline import MARGIN, coefficients, sample
 from gueststar.types import Image, Mask, Psf, Stars, stamp_shape
 
-__all__ = ["position_grid", "resample"]
+__all__ = ["Resampled", "position_grid", "resample"]
 
 _STEP = 32  # px between nodes of the coarse grid; between them the map is interpolated bilinearly
 _STRIP = 128  # rows resampled at a time
@@ -45,9 +48,27 @@ def position_grid(
     return nodes, float(np.nanmax(np.abs(middle - centre)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """The reference on the science grid.
+
+    Parameters
+    ----------
+    image : Image
+    grid_error_px : float
+        Largest error of the positions between the nodes of the coarse grid; tiles have none.
+    noise : NoiseCorrelation
+        Of neighbouring pixels on blank sky.
+    """
+
+    image: Image
+    grid_error_px: float
+    noise: NoiseCorrelation
+
+
 def resample(
     reference: Image, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]], science: Image
-) -> tuple[Image, float]:
+) -> Resampled:
     """Bring the reference onto the science grid.
 
     The data are interpolated, by Lanczos weights on tiles where the map is nearly a shift and by cubic B-spline
@@ -65,8 +86,8 @@ def resample(
 
     Returns
     -------
-    Image, float
-        The reference on the science grid, and the error of the coarse grid, px.
+    Resampled
+        The reference on the science grid, the error of the coarse grid, and how the noise of neighbours goes together.
     """
     nodes, error = position_grid(mapping, science.shape)
     matrix = _jacobian(nodes)
@@ -84,10 +105,12 @@ def resample(
         variance=variance,
         mask=mask,
         wcs=science.wcs,
-        psf=_move_psf(reference.psf, matrix, science.shape) if reference.psf is not None else None,
+        psf=_move_psf(reference.psf, mapping, matrix, science.shape) if reference.psf is not None else None,
         stars=_move_stars(reference.stars, mapping, matrix, science.shape) if reference.stars is not None else None,
     )
-    return aligned, error
+    kernel: Literal["lanczos", "spline"] = "spline" if tiles is None else "lanczos"
+    times = 1 if tiles is not None else _times(float(np.median(_area(nodes))))
+    return Resampled(aligned, error, noise_correlation(mapping, science.shape, matrix, kernel=kernel, times=times))
 
 
 def _by_tiles(reference: Image, tiles: TileMap) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -106,7 +129,7 @@ def _by_points(
     grid = torch.as_tensor(nodes, dtype=dtype, device=reference.data.device)
     matrix, area = _jacobian(nodes), _area(nodes)
     areas = torch.as_tensor(area, dtype=dtype, device=grid.device)
-    times = int(np.clip(np.ceil(np.sqrt(np.median(area)) - 0.2), 1, 4))
+    times = _times(float(np.median(area)))
     spline = coefficients(reference.data, margin=MARGIN)
     flags = grow_mask(reference.mask, 1)
     ny, nx = shape
@@ -154,6 +177,11 @@ def _mean_of_points(
     return total / times**2
 
 
+def _times(area: float) -> int:
+    """Points per axis over which a pixel of so many reference pixels is averaged."""
+    return int(np.clip(np.ceil(np.sqrt(area) - 0.2), 1, 4))
+
+
 def _lookup(x: torch.Tensor, y: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Positions as `grid_sample` wants them."""
     return torch.stack((x * (2.0 / max(shape[1] - 1, 1)) - 1.0, y * (2.0 / max(shape[0] - 1, 1)) - 1.0), -1)[None]
@@ -173,8 +201,17 @@ def _jacobian(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([[np.nanmean(dxx), np.nanmean(dxy)], [np.nanmean(dyx), np.nanmean(dyy)]])
 
 
-def _move_psf(psf: Psf, jacobian: NDArray[np.float64], extent: tuple[int, int]) -> Psf:
-    """The reference's PSF at its centre, seen on the science grid; its variation over the chip is dropped."""
+def _move_psf(
+    psf: Psf,
+    mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    jacobian: NDArray[np.float64],
+    extent: tuple[int, int],
+) -> Psf:
+    """The reference's PSF seen on the science grid, with its variation over the chip.
+
+    The stamps are turned and scaled alike everywhere; the polynomial in reference position becomes the one in science
+    position of the same order that is nearest to it.
+    """
     scale = float(np.sqrt(abs(np.linalg.det(jacobian))))
     half = int(np.clip(np.ceil(psf.size // 2 / scale), 5, 40))
     yy, xx = torch.meshgrid(*(torch.arange(-half, half + 1, dtype=psf.planes.dtype),) * 2, indexing="ij")
@@ -183,10 +220,36 @@ def _move_psf(psf: Psf, jacobian: NDArray[np.float64], extent: tuple[int, int]) 
     px = jacobian[0, 0] * xx + jacobian[0, 1] * yy + centre
     py = jacobian[1, 0] * xx + jacobian[1, 1] * yy + centre
     inside = (px >= 0) & (py >= 0) & (px <= psf.size - 1) & (py <= psf.size - 1)
-    stamp = torch.where(inside, sample(coefficients(psf.stamp, margin=MARGIN), px, py), torch.zeros_like(px))
-    stamp = stamp / stamp.sum()
-    fwhm, ellipticity = stamp_shape(stamp.double().cpu().numpy())
-    return Psf(stamp[None], fwhm, ellipticity, 0, extent)
+    splines = coefficients(psf.planes, margin=MARGIN)
+    times = _times(scale**2)
+    moved = torch.stack([_mean_of_points(spline, px, py, times, jacobian) for spline in splines]) * inside
+    change = torch.as_tensor(_new_terms(psf, mapping, extent), dtype=moved.dtype, device=moved.device)
+    planes = torch.einsum("ij,jkl->ikl", change, moved)
+    planes = planes / planes[0].sum()
+    planes[1:] -= planes[1:].sum((1, 2), keepdim=True) * planes[:1]
+    fwhm, ellipticity = stamp_shape(planes[0].double().cpu().numpy())
+    return Psf(planes, fwhm, ellipticity, psf.order, extent)
+
+
+def _new_terms(
+    psf: Psf, mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]], extent: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Matrix (m, m) that turns planes of the reference's polynomial into planes of the science grid's."""
+    if psf.order == 0:
+        return np.ones((1, 1))
+    y, x = np.meshgrid(*(np.linspace(0, n - 1, 2 * psf.order + 3) for n in extent), indexing="ij")
+    points = np.column_stack((x.ravel(), y.ravel()))
+    ny, nx = psf.extent
+    there = mapping(points)
+    # Beyond the reference there are no data, and its polynomial is nowhere known.
+    seen = ((there >= 0) & (there <= (nx - 1, ny - 1))).all(1)
+    if seen.sum() < len(psf.exponents) + 3:
+        seen = np.isfinite(there).all(1)
+        there = np.clip(there, 0, (nx - 1, ny - 1))
+    old = polynomial_terms(there[seen], psf.order, psf.extent)
+    new = polynomial_terms(points[seen], psf.order, extent)
+    # The least of many solutions where only a corner is seen.
+    return np.asarray(np.linalg.lstsq(new, old, rcond=1e-3)[0])
 
 
 def _move_stars(
