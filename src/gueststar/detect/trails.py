@@ -128,9 +128,7 @@ def _patches(place: F8, fwhm: float) -> list[Trail]:
     """Connected patches of pixels (n, 2) above the threshold that are long and thin."""
     if not 0 < len(place) <= _MOST_PIXELS:
         return []
-    pairs = cKDTree(place).query_pairs(1.5, output_type="ndarray")
-    links = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(place),) * 2)
-    _, number = connected_components(links, directed=False)
+    number = _connected(np.round(place).astype(np.int64))
     order = np.argsort(number, kind="stable")
     sorted_place = place[order]
     first = np.concatenate(([0], np.flatnonzero(np.diff(number[order])) + 1))
@@ -144,6 +142,23 @@ def _patches(place: F8, fwhm: float) -> list[Trail]:
             a, b = middle + ends.min() * long, middle + ends.max() * long
             seeds.append(Trail(a[0], a[1], b[0], b[1], 1, 0.0))
     return seeds
+
+
+def _connected(pixels: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Number of the patch of each pixel (n, 2); pixels that touch, also at a corner, are of one patch."""
+    x, y = (pixels - pixels.min(0)).T
+    width = int(x.max()) + 2  # a row ends with a gap, so that its last pixel does not touch the first of the next
+    key = y * width + x
+    order = np.argsort(key)
+    key = key[order]
+    links = []
+    for step in (1, width - 1, width, width + 1):
+        there = np.minimum(np.searchsorted(key, key + step), len(key) - 1)
+        here = np.flatnonzero(key[there] == key + step)
+        links.append((order[here], order[there[here]]))
+    here, there = (np.concatenate(ends) for ends in zip(*links, strict=True))
+    graph = coo_matrix((np.ones(len(here), np.int8), (here, there)), shape=(len(key),) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _axes(points: F8) -> tuple[F8, tuple[F8, float], F8]:
