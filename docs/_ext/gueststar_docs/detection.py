@@ -63,7 +63,7 @@ def _pairs(report: dict[str, Any]) -> str:
     alone = report["singles"]
     split, stars = sum(row["extra"] for row in alone), sum(row["stars"] for row in alone)
     ends = (
-        f"Of {stars} single stars of S/N 100, 300 and 1000, searched with PSFs that are right, 2 and 5 % too narrow or\n"
+        f"Of {stars} single stars of S/N 100, 300 and 1000, with PSFs that are right, 2 and 5 % too narrow or\n"
         f"too wide, or miss an ellipticity of 0.05, there is a further candidate beside {split}.\n"
     )
     table = list_table(header, rows, widths=(10, 12, 18, 18, 22, 20))
