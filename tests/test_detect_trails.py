@@ -136,3 +136,12 @@ def test_a_satellite_becomes_one_candidate_with_its_ends() -> None:
     assert np.isnan(point["trail_x0"][0])
     swapped = Detect()(replace(difference, score=-difference.score), science, aligned)
     assert len(swapped) == len(few)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_sources_side_by_side_are_no_trail(seed) -> None:
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, np.pi)
+    points = [(300.0, 250.0, 107.0), (300.0 + 11 * np.cos(angle), 250.0 + 11 * np.sin(angle), 31.0)]
+    trails, _, _ = found_in(score_of(points=points, seed=seed))
+    assert trails == []

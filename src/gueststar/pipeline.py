@@ -97,6 +97,8 @@ def process_pair(
     facts = {**_prefixed("reference_", reference.facts), **science.facts}
     facts |= {key: value for key, value in aligned.facts.items() if key.startswith("align_")}
     facts |= {**difference.facts, **report.numbers, "n_candidates": len(candidates)}
+    if "false_alarms_expected" in candidates.table.meta:
+        facts["false_alarms_expected"] = float(candidates.table.meta["false_alarms_expected"])
     return PairResult(science, aligned, difference, candidates, stamps, report, facts)
 
 

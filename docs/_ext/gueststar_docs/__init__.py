@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gueststar_docs.commands import command_pages
 from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page, training_page
+from gueststar_docs.detection import detection_page
 from gueststar_docs.frontend import frontend_page
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.model_card import model_card_page
@@ -49,6 +50,7 @@ def generated_pages() -> dict[str, str]:
         "real_frames.rst": real_frames_page(),
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
+        "detection.rst": detection_page(),
         "simulator.rst": simulator_page(),
         "simulated_night.rst": simulated_night_page(),
     }

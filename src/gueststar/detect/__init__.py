@@ -72,7 +72,8 @@ class Detect(Options):
         Returns
         -------
         Candidates
-            Strongest first; all columns, also when empty. ``table.meta["n_dropped"]`` counts those beyond `n_most`.
+            Strongest first; all columns, also when empty. ``table.meta["n_dropped"]`` counts those beyond `n_most`;
+            ``table.meta["false_alarms_expected"]`` is how many noise alone makes on the pixels searched.
         """
         bright = pixels_above(difference.score, self.threshold_sigma)
         x, y = peaks_among(
