@@ -20,6 +20,8 @@ app = typer.Typer(
     no_args_is_help=True, help="Make, look at, check and convert the data sets that models are trained on."
 )
 
+_MOST_CHIPS = 12  # more are listed in a line of text
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")]
 Exclude = Annotated[
@@ -98,6 +100,110 @@ def build(
         _print(made)
 
 
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Files, or a folder of them.")],
+    out: Out,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="tomoe, ztf or avro; told by the names of the files.")
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option("--order", metavar="LIST", help="Planes in the files, as reference,science,difference; or auto."),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Take the order as it is told, whatever the pixels look like.")
+    ] = False,
+    keep_sky: Annotated[bool, typer.Option("--keep-sky", help="The stamps are free of sky; leave them so.")] = False,
+    label: Annotated[
+        int | None, typer.Option("--label", metavar="N", help="Label of rows without one: 1 real, 0 artifact.")
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", metavar="NAME", help="Format ztf: column with the label. [default: weak_label]"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="A:B:C", help="Sizes of train, validation and test. [default: 2:1:1]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the split.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option, such as fwhm_px=3.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a data set from stamps of other surveys.
+
+    tomoe: images*.npy of shape (N, k, k, 3) and params*.csv with the column
+    object_type. ztf: NAME.npz of triplets and NAME.csv. avro: alert packets
+    of ZTF (needs the package fastavro).
+
+    \b
+    gueststar dataset import real_bogus1 --out tomoe_set
+    gueststar dataset import images112.npy --out one_chip --order science,reference,difference
+    gueststar dataset import alerts/*.avro --out ztf_set --label 1
+    """  # noqa: D301
+    from gueststar.datasets.importing import ImportSet
+
+    given = {
+        "order": None if order is None else f'"{order}"', "check": "false" if no_check else None,
+        "keep_sky": "true" if keep_sky else None, "label": label, "seed": seed,
+        "label_column": None if label_column is None else f'"{label_column}"',
+        "split": None if split is None else _list(split.replace(":", ",")),
+    }  # fmt: skip
+    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    options = resolve_options(ImportSet, None, [*overrides, *(set_ or ())])
+    reader, found = _reader(files, form)
+    with counting_bar("rows written", quiet=quiet) as bar:
+        made = reader(found, out, options, progress=None if bar is None else lambda done: bar(done, done))
+    if not quiet:
+        pixels = made.facts.get("planes_by_pixels") or "not looked at"
+        words = f"planes taken as {','.join(made.facts['planes_in_files'])}; by their pixels: {pixels}"
+        output().print(words, markup=False, soft_wrap=True)
+        _print(made)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Out,
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="tomoe.")] = "tomoe",
+    order: Annotated[
+        str, typer.Option("--order", metavar="LIST", help="Planes in the files.")
+    ] = "reference,science,difference",
+    size: Annotated[
+        int, typer.Option("--size", metavar="PX", min=21, help="Width of the centres that are written.")
+    ] = 29,
+    exclude: Exclude = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a data set in the format that the Tomo-e Gozen survey published.
+
+    For each detector images*.npy of shape (N, 29, 29, 3) and params*.csv with
+    the column object_type, and those of the candidates.
+
+    \b
+    gueststar dataset export my_set --out published
+    gueststar dataset export my_set --out published --size 31 --order science,reference,difference
+    """  # noqa: D301
+    from gueststar.datasets.tomoe import export_tomoe
+    from gueststar.errors import ConfigError
+    from gueststar.realbogus.channels import parse_order
+    from gueststar.realbogus.stored import open_dataset
+
+    if form != "tomoe":
+        raise ConfigError(f"--format {form}: only tomoe can be written", key="format", value=form)
+    data = open_dataset(folder, exclude=_names(exclude))
+    _warn(data.damaged)
+    written = export_tomoe(data, out, order=parse_order(order), size=size)
+    if not quiet:
+        total = sum(written.values())
+        words = (
+            f"{total} stamps of {len(written)} detectors in {out}; {len(data) - total} rows are neither and left out"
+        )
+        output().print(words, markup=False, soft_wrap=True)
+
+
 @app.command()
 def info(folder: Folder, exclude: Exclude = None) -> None:
     """Show what is in a data set: by part, S/N, chip, doubt and truth.
@@ -137,6 +243,29 @@ def verify(folder: Folder, quiet: Quiet = False) -> None:
         raise typer.Exit(1)
     if not quiet:
         output().print(f"{result.shards} shards, {result.rows} rows: all as the manifest says", soft_wrap=True)
+
+
+def _reader(files: list[Path], form: str | None) -> tuple[Callable[..., StoredDataset], list[Path]]:
+    """The function that reads a format, and the files it is given: folders give theirs."""
+    from gueststar.datasets.tomoe import import_tomoe
+    from gueststar.datasets.ztf import import_ztf_alerts, import_ztf_table
+    from gueststar.errors import ConfigError
+
+    every = sorted({item for path in files for item in (path.iterdir() if path.is_dir() else [path])})
+    formats = {
+        "tomoe": (import_tomoe, [path for path in every if path.name.startswith("images") and path.suffix == ".npy"]),
+        "ztf": (import_ztf_table, [path for path in every if path.suffix == ".npz"]),
+        "avro": (import_ztf_alerts, [path for path in every if path.suffix == ".avro"]),
+    }
+    if form is None:
+        form = next((name for name, (_, mine) in formats.items() if mine), "")
+    if form not in formats or not formats[form][1]:
+        raise ConfigError(
+            f"no files of format {form or 'tomoe, ztf or avro'!r} among {', '.join(map(str, files))}; expected "
+            "images*.npy, *.npz with *.csv, or *.avro",
+            key="format",
+        )
+    return formats[form]
 
 
 def _list(text: str | None, *, quoted: bool = False) -> str | None:
@@ -193,9 +322,15 @@ def _print(data: StoredDataset) -> None:
     for name in ("reals", "artifacts", "neither"):
         table.add_column(name, justify="right")
     for title, rows in summary.tables.items():
+        if title == "chip" and len(rows) > _MOST_CHIPS:
+            continue
         for number, (name, *counts) in enumerate(rows):
             table.add_row(title if number == 0 else "", name, *map(str, counts))
     output().print(table)
+    chips = summary.tables.get("chip", [])
+    if len(chips) > _MOST_CHIPS:
+        listed = ", ".join(f"{name} {reals}/{artifacts}" for name, reals, artifacts, _ in chips)
+        output().print(f"{len(chips)} chips, reals/artifacts: {listed}", markup=False)
     output().print(f"{100 * summary.missing:.2g} % of the pixels have no data", soft_wrap=True)
     if math.isfinite(summary.contamination):
         output().print(f"{100 * summary.contamination:.1f} % of the artifacts are real by the truth", soft_wrap=True)

@@ -138,7 +138,8 @@ def _counted(
         mine = labels[codes == code]
         if mine.size:
             found.append((name or empty, *_by_label(mine)))
-    return found if ordered else sorted(found)
+    # Numbers by their size, other names by the alphabet.
+    return found if ordered else sorted(found, key=lambda row: (not row[0].isdigit(), row[0].zfill(8)))
 
 
 def _by_label(labels: NDArray[np.int8]) -> tuple[int, int, int]:

@@ -129,6 +129,8 @@ class ShardWriter:
         if kind is not None:
             if self._file is not None:
                 self._file.close()
+            elif not self._shards:
+                self._remove_empty()
             return
         self._finish_shard()
         if not self._shards:
@@ -143,6 +145,14 @@ class ShardWriter:
             part.replace(self.folder / MANIFEST_FILE)
         except OSError as problem:
             raise self._unwritable(problem) from problem
+
+    def _remove_empty(self) -> None:
+        """Take away folders in which nothing was written."""
+        for folder in (self.folder / "shards", self.folder):
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # something else is there
 
     def _append(self, cube: NDArray[np.floating[Any]], table: pa.Table) -> None:
         """Write rows to the open shard, and begin another when it is full."""
