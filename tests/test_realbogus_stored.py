@@ -12,7 +12,7 @@ import pytest
 from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.realbogus.manifest import Manifest, read_manifest
 from gueststar.realbogus.scalars import DEFAULT_SCALARS
-from gueststar.realbogus.shard_maps import ShardMaps
+from gueststar.realbogus.shard_files import ShardFiles, open_stamps
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import Split, split_groups
 from gueststar.realbogus.stored import open_dataset
@@ -164,15 +164,16 @@ def test_files_of_the_right_size_with_the_wrong_contents_are_damage(drawn, tmp_p
         path = folder / "shards" / ending
         path.write_bytes(bytes(path.stat().st_size))
     damaged = open_dataset(folder).damaged
-    assert [item.reason for item in damaged] == [
-        "00000.stamps.npy is not a NumPy array file", "00001.rows.parquet is not a Parquet file",
-    ]  # fmt: skip
+    assert "00000.stamps.npy cannot be read as a NumPy array" in damaged[0].reason
+    assert damaged[1].reason == "00001.rows.parquet is not a Parquet file"
     write(tmp_path / "other", drawn)
     folder = tmp_path / "other"
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["stamp_size"] = 35
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"holds stamps \(50, 3, 33, 33\) and 50 rows instead of \(50, 3, 35, 35\)"):
+    with pytest.raises(
+        InputError, match=r"holds float16 stamps \(50, 3, 33, 33\) and 50 rows instead of float16 \(50, 3, 35, 35\)"
+    ):
         open_dataset(folder)
 
 
@@ -298,16 +299,40 @@ def test_measured_numbers_that_a_set_lacks_are_missing(drawn, tmp_path):
     assert np.isnan(numbers[:, 1:]).all()
 
 
-def test_memory_of_the_maps_is_given_back(folder, monkeypatch):
-    monkeypatch.setattr("gueststar.realbogus.shard_maps._MOST_BYTES", 50 * 3 * 33 * 33 * 2)
+def test_few_files_are_open_and_none_is_shared_between_processes(folder, monkeypatch):
+    monkeypatch.setattr("gueststar.realbogus.shard_files._MOST_OPEN", 2)
     stored = open_dataset(folder)
-    before = stored.stamps(np.arange(40))
-    assert stored._maps._open
-    stored.stamps(np.arange(20))
-    assert not stored._maps._open
-    np.testing.assert_array_equal(stored.stamps(np.arange(40)), before)
-    assert not pickle.loads(pickle.dumps(stored))._maps._open
-    assert len(pickle.loads(pickle.dumps(stored))) == 240
+    before = stored.stamps(np.arange(240))
+    assert len(stored._files._open) == 2
+    again = pickle.loads(pickle.dumps(stored))
+    assert not again._files._open
+    np.testing.assert_array_equal(again.stamps(np.arange(240)), before)
+    again._files.close()
+    np.testing.assert_array_equal(again.stamps(np.arange(3)), before[:3])
+
+
+def test_other_programs_can_map_the_stamps(drawn, folder):
+    mapped = np.load(folder / "shards" / "00001.stamps.npy", mmap_mode="r")
+    np.testing.assert_array_equal(mapped, drawn.cube[50:100])
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error(drawn, tmp_path):
+    folder = write(tmp_path / "set", drawn)
+    stored = open_dataset(folder)
+    path = folder / "shards" / "00000.stamps.npy"
+    stored.stamps(np.arange(2))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 10)
+    assert np.isfinite(stored.stamps(np.arange(49))).all()
+    with pytest.raises(InputError, match="ends within row 49; it was cut short"):
+        stored.stamps(np.arange(50))
+
+
+def test_only_arrays_of_stamps_are_opened(tmp_path):
+    for array in (np.zeros((3, 3)), np.zeros((1, 3, 21, 21)), np.zeros((2, 3, 21, 21), np.float32).T):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(InputError, match=r"expected float16 or float32 \(n, 3, k, k\)"):
+            open_stamps(tmp_path / "a.npy")
 
 
 def test_a_shard_that_goes_away_while_it_is_read_is_an_error(drawn, tmp_path):
@@ -315,12 +340,12 @@ def test_a_shard_that_goes_away_while_it_is_read_is_an_error(drawn, tmp_path):
     stored = open_dataset(folder)
     for path in (folder / "shards").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="stamps.npy cannot be read: .*dataset verify"):
+    with pytest.raises(InputError, match="stamps.npy cannot be read as a NumPy array: .*dataset verify"):
         stored.stamps(np.arange(3))
     with pytest.raises(InputError, match="rows.parquet cannot be read"):
         stored["snr"]
     with pytest.raises(InputError, match="cannot be read"):
-        ShardMaps([folder / "no.npy"]).gather(
+        ShardFiles([folder / "no.npy"]).gather(
             np.empty((1, 3, 3, 3), np.float32), np.zeros(1, int), np.zeros(1, int), slice(0, 3)
         )
 

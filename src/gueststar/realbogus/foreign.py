@@ -60,11 +60,11 @@ def normalise(cube: NDArray[np.floating[Any]], *, fwhm_px: float, keep_sky: bool
     sigma = 1.4826 * np.nanmedian(below, axis=-1)
     spread = np.nanstd(around, axis=-1)
     sigma = np.where(sigma > 0, sigma, spread)
-    sigma = np.asarray(np.where(known & (sigma > 0), sigma, np.nan), np.float32)
+    noise: NDArray[np.float32] = np.where(known & (sigma > 0), sigma, np.nan).astype(np.float32)
     if not keep_sky:
         planes -= middle[:, :, None, None]
-    planes /= sigma[:, :, None, None]
-    return Normalised(np.asarray(planes, np.float32), sigma, _matched_snr(planes[:, 2], fwhm_px))
+    planes /= noise[:, :, None, None]
+    return Normalised(planes, noise, _matched_snr(planes[:, 2], fwhm_px))
 
 
 def _matched_snr(difference: NDArray[np.float32], fwhm_px: float) -> NDArray[np.float32]:

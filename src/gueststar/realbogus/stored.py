@@ -1,4 +1,4 @@
-"""Data sets read from disk: stamps by memory map, columns when asked for, batches in any order.
+"""Data sets read from disk: stamps and columns when they are asked for, batches in any order.
 
 Nothing here grows with the stamps: a row costs about 20 bytes, and 4 to 8 more for each number that is asked for.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gueststar.errors import InputError
 from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS, Manifest, Shard, file_hash, read_manifest
 from gueststar.realbogus.scalars import scalars_of
-from gueststar.realbogus.shard_maps import ShardMaps
+from gueststar.realbogus.shard_files import ShardFiles, open_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.suspicion import has_reason
 
@@ -89,7 +89,7 @@ class StoredDataset:
         self.folder, self.manifest = folder, manifest
         self.damaged, self.excluded = tuple(damaged), tuple(excluded)
         self._shards = tuple(shards)
-        self._maps = ShardMaps([shard.files(folder)[0] for shard in shards])
+        self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
         self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
         if excluded:
             codes, texts = self.codes("suspicion")
@@ -176,7 +176,7 @@ class StoredDataset:
             )
         margin = (self.stamp_size - size) // 2
         cube = np.empty((len(rows), 3, size, size), np.float32)
-        self._maps.gather(cube, self._shard[rows], self._row[rows], slice(margin, margin + size))
+        self._files.gather(cube, self._shard[rows], self._row[rows], slice(margin, margin + size))
         return cube
 
     def sigma(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -354,14 +354,18 @@ def find_damage(folder: Path, shard: Shard, manifest: Manifest, *, check_hashes:
         except OSError as error:
             return f"{path.name} cannot be read: {error.strerror}"
     try:
-        shape = np.load(stamps, mmap_mode="r").shape
-    except (OSError, ValueError):
-        return f"{stamps.name} is not a NumPy array file"
+        file = open_stamps(stamps)
+    except InputError as error:
+        return error.message
+    file.close()
     try:
         n = pq.read_metadata(rows).num_rows
     except (OSError, pa.ArrowInvalid):
         return f"{rows.name} is not a Parquet file"
     k = manifest.stamp_size
-    if shape != (shard.n, 3, k, k) or n != shard.n:
-        return f"{shard.name} holds stamps {shape} and {n} rows instead of {(shard.n, 3, k, k)}"
+    if file.shape != (shard.n, 3, k, k) or n != shard.n or file.dtype != np.dtype(manifest.dtype):
+        return (
+            f"{shard.name} holds {file.dtype} stamps {file.shape} and {n} rows instead of {manifest.dtype} "
+            f"{(shard.n, 3, k, k)}"
+        )
     return ""
