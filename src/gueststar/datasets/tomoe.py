@@ -37,6 +37,8 @@ OBJECT_TYPES = {
 }
 _IMAGES = re.compile(r"images(\w*)\.npy$")
 _ROWS = 2048
+_KEPT = ("suspicion", "true_kind", "chip", "image", "field")
+_TEXTS = (*_KEPT, "object_type", *(column.name for column in CANDIDATE_COLUMNS if column.dtype.startswith("U")))
 _EXPORTED = ("candidate_id", "image", "field", "chip", "split", "suspicion", "true_kind", *SIGMA_COLUMNS)
 
 
@@ -92,7 +94,8 @@ def _pieces(path: Path) -> Iterator[Piece]:
     table = path.with_name(f"params{detector}.csv")
     try:
         images = np.load(path, mmap_mode="r")
-        rows = pyarrow.csv.read_csv(table)
+        texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_TEXTS, pa.string()))
+        rows = pyarrow.csv.read_csv(table, convert_options=texts)
     except (OSError, ValueError, pa.ArrowInvalid) as error:
         raise InputError(f"{path} and {table.name} cannot be read: {error}", path=str(path)) from error
     if images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
@@ -127,15 +130,14 @@ def _columns(rows: pa.Table, path: Path, detector: str) -> dict[str, Any]:
         "placement": np.array([OBJECT_TYPES[item][2] for item in types]),
         "object_type": np.array(types), "chip": detector,
     }  # fmt: skip
-    kept = {"suspicion", "true_kind", "chip", "image", "field"}
     for name in rows.column_names:
         if name == "object_type" or name in SIGMA_COLUMNS or name == "split":
             continue
         values = _plain(rows[name])
         if name in known:
             columns[name] = _as_known(values, np.dtype(known[name]), path, name)
-        elif name in kept:
-            columns[name] = values.astype(str)
+        elif name in _KEPT:
+            columns[name] = values
         else:
             columns[f"param_{name}"] = values
     return columns
@@ -152,7 +154,7 @@ def _plain(values: pa.ChunkedArray) -> NDArray[Any]:
 def _as_known(values: NDArray[Any], kind: np.dtype[Any], path: Path, name: str) -> NDArray[Any]:
     """Values of a column of `Candidates` in its type; a text column without a single value is empty."""
     if kind.kind == "U":
-        return np.where(np.isnan(values), "", values.astype(str)) if values.dtype.kind == "f" else values
+        return values
     try:
         return (np.nan_to_num(values) if kind.kind == "i" else values).astype(kind)
     except (ValueError, TypeError) as error:

@@ -32,6 +32,7 @@ __all__ = ["import_ztf_alerts", "import_ztf_table"]
 _BANDS = {1: "g", 2: "r", 3: "i"}
 _ROWS = 1024
 _READOUT = (3080, 3072)  # (ny, nx) of a quadrant, px
+_SIZE = 63  # px, of a cutout that no edge has made smaller
 _CUTOUTS = ("cutoutScience", "cutoutTemplate", "cutoutDifference")
 #: Fields of an alert that are kept under their own names: numbers and texts.
 _NUMBERS = (
@@ -285,7 +286,7 @@ def _triplet(packet: Mapping[str, Any], path: Path) -> NDArray[np.float32]:
             raise InputError(
                 f"{path}: {name} of alert {packet.get('candid')} is no gzipped FITS image: {error}", path=str(path)
             ) from error
-    size = max(max(plane.shape) for plane in planes)
+    size = max(_SIZE, *(max(plane.shape) for plane in planes))
     candidate = packet.get("candidate") or {}
     place = [_float(candidate.get(name)) for name in ("ypos", "xpos")]
     return np.stack([_filled(plane, size, place) for plane in planes])
