@@ -107,6 +107,8 @@ def test_batches_hold_every_row_once_in_the_order_that_the_generator_says(drawn,
 
 def test_parts_and_chosen_rows(folder):
     stored = open_dataset(folder)
+    with pytest.raises(InputError, match="has no column 'colour'; it has band, candidate_id"):
+        stored["colour"]
     split = stored.split()
     assert [len(part) for part in split.parts().values()] == [120, 60, 60]
     stored.check_split(split)

@@ -90,6 +90,7 @@ class StoredDataset:
         self.damaged, self.excluded = tuple(damaged), tuple(excluded)
         self._shards = tuple(shards)
         self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
+        self._schema = pq.read_schema(shards[0].files(folder)[1])
         self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
         if excluded:
             codes, texts = self.codes("suspicion")
@@ -108,11 +109,13 @@ class StoredDataset:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One column, shape (n,); texts as fixed-width strings. Nothing is kept: it is read again every time."""
-        pieces = []
-        for table, kept in self._tables([name]):
-            values = table[name]
-            text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-            pieces.append((np.array(values.to_pylist(), np.str_) if text else values.to_numpy())[kept])
+        if name not in self._schema.names:
+            raise InputError(f"the data set has no column {name!r}; it has {', '.join(self.column_names)}", column=name)
+        kind = self._schema.field(name).type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            codes, texts = self.codes(name)
+            return np.array(texts or ("",), np.str_)[codes]
+        pieces = [table[name].to_numpy()[kept] for table, kept in self._tables([name])]
         return np.concatenate(pieces) if pieces else np.empty(0)
 
     @property
@@ -123,7 +126,7 @@ class StoredDataset:
     @property
     def column_names(self) -> tuple[str, ...]:
         """Columns that can be asked for."""
-        return tuple(pq.read_schema(self._shards[0].files(self.folder)[1]).names)
+        return tuple(self._schema.names)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -151,9 +154,12 @@ class StoredDataset:
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Measured numbers in the order of a model, shape (n, len(names)); NaN where the set lacks one."""
         there = set(self.column_names)
-        wanted = {part for name in names for part in name.split("/")}
-        columns = {part: self[part] if part in there else np.full(len(self), np.nan) for part in wanted}
-        return scalars_of(columns, names, n=len(self))
+        numbers = np.empty((len(self), len(names)), np.float32)
+        for i, name in enumerate(names):
+            parts = set(name.split("/"))
+            columns = {part: self[part] if part in there else np.full(len(self), np.nan) for part in parts}
+            numbers[:, i] = scalars_of(columns, [name], n=len(self))[:, 0]
+        return numbers
 
     def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:
         """Stamps of some rows, or their centres.
