@@ -137,6 +137,28 @@ def test_python_that_reads_products_runs(toros: Path, tmp_path: Path, monkeypatc
             exec(compile(block, f"{page}.rst", "exec"), {})
 
 
+def test_python_of_data_sets_writes_one_and_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    read, write = python_blocks(ROOT / "docs" / "guide" / "datasets.rst")
+    exec(compile(write, "datasets.rst", "exec"), {})
+    Path("written_set").rename("my_set")
+    scope: dict[str, Any] = {}
+    exec(compile(read, "datasets.rst", "exec"), scope)
+    assert len(scope["data"]) == 60
+    assert scope["pixels"].shape == (60, 3, 31, 31)
+
+
+def test_every_option_of_data_sets_has_a_description() -> None:
+    from gueststar.datasets.build import BuildSet
+    from gueststar.datasets.importing import ImportSet
+
+    page = extension().configuration.dataset_page()
+    for model in (BuildSet, ImportSet):
+        for name, field in model.model_fields.items():
+            assert field.description
+            assert f"``{name}``" in page
+
+
 def test_python_of_the_tutorial_runs_on_a_small_night(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

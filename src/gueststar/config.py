@@ -51,6 +51,9 @@ class NightOptions(Options):
     inject_placement: Literal["mixed", "random", "galaxy", "star"] = Field(
         "mixed", description="Where artificial reals are put"
     )
+    inject_stamps: bool = Field(
+        True, description="Keep the stamps of artificial reals that were found: data sets are made of them"
+    )
     match_radius_px: float = Field(
         2.0, gt=0, le=20, description="An artificial real is found when a positive candidate lies this near, px"
     )

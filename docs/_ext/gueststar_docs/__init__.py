@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gueststar_docs.commands import command_pages
-from gueststar_docs.configuration import configuration_page, describe_options, profile_page, survey_page, training_page
+from gueststar_docs.configuration import (
+    configuration_page,
+    dataset_page,
+    describe_options,
+    profile_page,
+    survey_page,
+    training_page,
+)
 from gueststar_docs.detection import detection_page
 from gueststar_docs.frontend import frontend_page
 from gueststar_docs.measured import chain_page, real_frames_page
@@ -46,6 +53,7 @@ def generated_pages() -> dict[str, str]:
         "profiles.rst": profile_page(),
         "survey.rst": survey_page(),
         "training.rst": training_page(),
+        "datasets.rst": dataset_page(),
         "model_card.rst": model_card_page(),
         "real_frames.rst": real_frames_page(),
         "chain.rst": chain_page(),

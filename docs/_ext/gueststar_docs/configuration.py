@@ -15,6 +15,7 @@ from gueststar_docs.rst import escape, heading, list_table, literal
 
 __all__ = [
     "configuration_page",
+    "dataset_page",
     "describe_options",
     "fields_table",
     "models_in",
@@ -65,6 +66,30 @@ def training_page() -> str:
 
     intro = "What ``gueststar train`` takes from ``--config`` and ``--set``.\n"
     return "\n".join((heading("Training options"), intro, *_sections_text(Training, elsewhere={Survey: "survey"})))
+
+
+def dataset_page() -> str:
+    """Return the page of all options of data sets, of their columns and of the reasons of doubt."""
+    from gueststar.datasets.build import BuildSet
+    from gueststar.datasets.importing import ImportSet
+    from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
+    from gueststar.realbogus.suspicion import REASONS
+
+    parts = [heading("Fields of data sets"), heading("Columns", "-")]
+    parts.append("Those of every set; measured numbers have the names of :doc:`candidates`.\n")
+    parts.append(_names_table("Column", SET_COLUMNS))
+    parts += [heading("Reasons of suspicion", "-"), _names_table("Reason", REASONS)]
+    titles = (
+        ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
+        ("gueststar dataset import --set", ImportSet),
+    )  # fmt: skip
+    for title, model in titles:
+        parts += [heading(title, "-"), fields_table(model)]
+    return "\n".join(parts)
+
+
+def _names_table(title: str, rows: Mapping[str, str]) -> str:
+    return list_table((title, "Meaning"), [(literal(n), escape(text)) for n, text in rows.items()], widths=(26, 74))
 
 
 def profile_page() -> str:

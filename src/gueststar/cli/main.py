@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, doctor, efficiency, inject, pair, run, simulate, train
+from gueststar.cli import config, dataset, doctor, efficiency, inject, pair, run, simulate, train
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 from gueststar.memory import keep_freed_memory
@@ -72,6 +72,7 @@ app.command("run")(run.run)
 app.command("inject")(inject.inject)
 app.command("efficiency")(efficiency.efficiency)
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(dataset.app, name="dataset")
 app.command("train")(train.train)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gueststar.realbogus.card import Card
+    from gueststar.training import Training
     from gueststar.types import Image
 
 __all__ = ["train"]
@@ -24,6 +25,14 @@ _WORDS = {"pairs": "frames processed", "held-out pairs": "held-out frames proces
 
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the model.")] = Path("model"),
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Data set to train on, from `gueststar dataset`; read from disk."),
+    ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option("--exclude", metavar="LIST", help="With --data: reasons whose rows are left out, with commas."),
+    ] = None,
     pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Most passes over the training set.")
@@ -56,13 +65,15 @@ def train(
 ) -> None:
     """Make a training set, train a real/bogus model on it, and measure it.
 
-    Simulated pairs of frames, and real ones where given, get artificial reals
+    With --data a data set that exists is trained on, as it is divided. Else
+    simulated pairs of frames, and real ones where given, get artificial reals
     before the subtraction. A folder of real frames is read as `gueststar run`
     reads it; a file instrument.toml in it is its instrument profile.
 
     \b
     gueststar train --out my_model
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
+    gueststar train --out my_model --data my_set --exclude bright_star,flagged
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
     """  # noqa: D301
     from gueststar.night.pool import available_cores
@@ -74,11 +85,40 @@ def train(
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    if data is not None or exclude is not None:
+        _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
+        card = _train_on_set(data or Path(), out, options, exclude, quiet=quiet)
+        if not quiet:
+            _print_card(card, out)
+        return
     with _bars(quiet=quiet) as progress:
         frames, tests = (_load(folders, instrument, gain, progress) for folders in (real, held_out))
         card = make_and_train(options, out, real_images=frames, held_out_images=tests, progress=progress)
     if not quiet:
         _print_card(card, out)
+
+
+def _refuse_both(data: Path | None, **given: object) -> None:
+    from gueststar.errors import ConfigError
+
+    if data is None:
+        raise ConfigError("--exclude leaves out rows of a data set; give one with --data", key="exclude")
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if names:
+        raise ConfigError(f"--data trains on what is there; {names[0]} makes a set: give one of both", key="data")
+
+
+def _train_on_set(data: Path, out: Path, options: Training, exclude: str | None, *, quiet: bool) -> Card:
+    from gueststar.realbogus.stored import open_dataset
+    from gueststar.training import train_stored
+
+    reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
+    dataset = open_dataset(data, exclude=reasons)
+    for item in dataset.damaged:
+        text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
+        errors().print(text, style="yellow", markup=False, soft_wrap=True)
+    with _bars(quiet=quiet) as progress:
+        return train_stored(options, dataset, out, progress=progress)
 
 
 def _load(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from astropy.table import Table
@@ -18,7 +18,9 @@ from gueststar.night.injection import (
     unsearched_reals,
     with_flagged_places,
 )
+from gueststar.night.records import with_sky_noise
 from gueststar.pipeline import PairResult
+from gueststar.realbogus.labels import changes_table, label_candidates
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Stamps
 
 __all__ = ["ArtificialReals", "find_artificial_reals"]
@@ -41,12 +43,19 @@ class ArtificialReals:
         Wanted, but there was no room on the image.
     error : str
         Why the image with the sources in it could not be processed; else empty.
+    reals : Table
+        Candidates that found one, which training needs: their columns, the sky noise of their stamps, ``true_snr``,
+        the S/N that was put in, and ``placement``.
+    real_stamps : Stamps, optional
+        Their stamps.
     """
 
     table: Table
     stamps: Stamps
     not_placed: int = 0
     error: str = ""
+    reals: Table = field(default_factory=Table)
+    real_stamps: Stamps | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -92,7 +101,40 @@ def find_artificial_reals(
         injected.sources, again.candidates, again.difference, result.candidates,
         radius_px=night.match_radius_px, threshold=threshold, edge_px=config.detect.edge_px,
     )  # fmt: skip
-    return ArtificialReals(*_with_examples(table, again, config), missing)
+    shown, examples = _with_examples(table, again, config)
+    if not night.inject_stamps:
+        return ArtificialReals(shown, examples, missing)
+    reals, stamps = found_reals(table, again)
+    return ArtificialReals(shown, examples, missing, reals=reals, real_stamps=stamps)
+
+
+def found_reals(table: Table, again: PairResult) -> tuple[Table, Stamps]:
+    """Candidates that are artificial reals, with their stamps.
+
+    Those are left out whose flux does not fit (`gueststar.realbogus.labels.label_candidates`): there a cosmic ray or a
+    failed subtraction has taken over; and those at whose place there was a candidate before.
+
+    Parameters
+    ----------
+    table : Table
+        From `match_artificial_reals`.
+    again : PairResult
+        Of the image with the sources in it.
+    """
+    put_in = table[np.asarray(table["status"]) == "injected"]
+    changes = Table({name: np.asarray(put_in[name]) for name in ("x", "y")})
+    changes["change_e"], changes["kind"] = np.asarray(put_in["flux_e"], np.float64), "injected"
+    labels = label_candidates(again.candidates, changes_table(changes), fwhm=again.difference.psf.fwhm)
+    names = np.asarray(table["candidate_id"])
+    fresh = np.flatnonzero(np.asarray(table["found"], bool) & ~np.asarray(table["occupied"], bool))
+    source = {str(names[i]): i for i in fresh}
+    mine = np.array([source.get(str(name), -1) for name in again.candidates["candidate_id"]], np.int64)
+    rows = np.flatnonzero((labels.label == 1) & (mine >= 0))
+    reals = with_sky_noise(again)[rows]
+    reals["true_snr"] = labels.true_snr[rows]
+    reals["placement"] = np.asarray(table["placement"])[mine[rows]] if len(rows) else np.empty(0, "U8")
+    cut = again.stamps
+    return reals, Stamps(cut.cube[rows], cut.sigma[rows], cut.candidate_id[rows])
 
 
 def _all_lost(table: Table, config: Config, error: str, not_placed: int = 0) -> ArtificialReals:

@@ -151,8 +151,11 @@ def process_images(
             )  # fmt: skip
         with watch("write"):
             write_table(folder / "injected.parquet", injected.table, provenance=provenance(result, names))
-            if len(injected.stamps.cube):
+            if len(injected.stamps):
                 write_stamps(folder / "injected_stamps.npy", injected.stamps)
+            if injected.real_stamps is not None:
+                write_table(folder / "injected_reals.parquet", injected.reals, provenance=provenance(result, names))
+                write_stamps(folder / "injected_reals.npy", injected.real_stamps)
         products["injected"] = f"{names.folder}injected.parquet"
         counts |= injected.counts
         if injected.error:

@@ -48,6 +48,8 @@ PRODUCT_NAMES = frozenset(
         "pair.png",
         "injected.parquet",
         "injected_stamps.npy",
+        "injected_reals.parquet",
+        "injected_reals.npy",
     }
 )
 
@@ -57,6 +59,8 @@ _ADDED = {
     "sky_sigma_science": ("electron", "noise of the sky per pixel in the science stamp"),
     "sky_sigma_reference": ("electron", "noise of the sky per pixel in the reference stamp"),
     "sky_sigma_difference": ("electron", "noise of the sky per pixel in the difference stamp"),
+    "true_snr": ("", "signal to noise that was put in, with the error of the flux in the difference"),
+    "placement": ("", "where it was put: 'random', 'galaxy' or 'star'"),
 }
 
 

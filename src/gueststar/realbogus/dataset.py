@@ -18,16 +18,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
 from gueststar.realbogus.scalars import measured_scalars
+from gueststar.realbogus.split import Split, check_split
 from gueststar.types import Candidates, Stamps
 
-__all__ = ["ROW_COLUMNS", "Dataset", "symmetry"]
+__all__ = ["ROW_COLUMNS", "Dataset", "LabelledStamps", "symmetry"]
 
 #: Columns that every row has beside the measured ones, with their meaning.
 ROW_COLUMNS: Mapping[str, str] = {
@@ -41,6 +42,47 @@ ROW_COLUMNS: Mapping[str, str] = {
     "source": "where the frames come from: 'simulated' or the name of a real field",
 }
 _LARGEST = 6.0e4  # below the largest float16, in units of sigma
+
+
+class LabelledStamps(Protocol):
+    """What a training reads: `Dataset` and `gueststar.realbogus.stored.StoredDataset` are such sets."""
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """1 real, 0 artifact, -1 neither, shape (n,)."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How the set was made, as plain values."""
+        ...
+
+    @property
+    def stamp_size(self) -> int:
+        """Width of the stored stamps, px."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """One column, shape (n,)."""
+        ...
+
+    def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Raw measured numbers in the order of a model, shape (n, len(names)); NaN where missing."""
+        ...
+
+    def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:
+        """Centres of the stamps of some rows, shape (m, 3, size, size), in units of the noise; NaN where missing."""
+        ...
+
+    def check_split(self, split: Split) -> None:
+        """Raise `InputError` when two parts share a row or what holds rows together."""
+        ...
+
+    def content_hash(self) -> str:
+        """Hash of stamps and rows, 32 hexadecimal digits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,9 +152,25 @@ class Dataset:
         columns |= {name: np.broadcast_to(np.asarray(value), (n,)) for name, value in rows.items()}
         return cls(cube, sigma, columns, dict(facts or {}))
 
+    @property
+    def stamp_size(self) -> int:
+        """Width of the stamps, px."""
+        return int(self.cube.shape[-1])
+
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Raw measured numbers in the order of a model, shape (n, len(names))."""
         return measured_scalars(self.candidates(), names)
+
+    def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:
+        """Stamps of some rows, or their centres of width `size`, in units of `sigma`; shape (m, 3, size, size)."""
+        size = self.stamp_size if size is None else size
+        margin = (self.stamp_size - size) // 2
+        seen = slice(margin, margin + size)
+        return np.asarray(self.cube[rows][:, :, seen, seen], np.float32)
+
+    def check_split(self, split: Split) -> None:
+        """Refuse a split that is none; see `gueststar.realbogus.split.check_split`."""
+        check_split(self.columns, split)
 
     def candidates(self) -> Candidates:
         """The rows as a candidate table."""

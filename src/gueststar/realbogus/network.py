@@ -69,14 +69,20 @@ class Preprocess(nn.Module):
     @torch.no_grad()
     def fit(self, scalars: NDArray[np.float32]) -> None:
         """Take mean and scatter of each compressed number from training rows (n, m); NaN is left out."""
-        values = self._compress(self._turn_scalars(torch.from_numpy(np.ascontiguousarray(scalars))))
-        usable = values.abs() < _USABLE
-        count = usable.sum(0).clamp_min(1)
-        kept = torch.where(usable, values, torch.zeros_like(values)).double()
-        mean = kept.sum(0) / count
-        spread = torch.where(usable, (kept - mean) ** 2, torch.zeros_like(kept)).sum(0) / count
+        parts = [scalars[start : start + 65536] for start in range(0, len(scalars), 65536)]  # bounds the memory
+        mean = torch.zeros(scalars.shape[1], dtype=torch.float64)
+        spread, count = mean.clone(), mean.clone()
+        for part in parts:
+            values = self._compress(self._turn_scalars(torch.from_numpy(np.ascontiguousarray(part))))
+            mean += torch.where(values.abs() < _USABLE, values, torch.zeros_like(values)).double().sum(0)
+            count += (values.abs() < _USABLE).sum(0)
+        count = count.clamp_min(1)
+        mean /= count
+        for part in parts:
+            values = self._compress(self._turn_scalars(torch.from_numpy(np.ascontiguousarray(part))))
+            spread += torch.where(values.abs() < _USABLE, (values.double() - mean) ** 2, torch.zeros_like(mean)).sum(0)
         self.get_buffer("mean").copy_(mean)
-        self.get_buffer("scale").copy_(spread.sqrt().clamp_min(1e-3))
+        self.get_buffer("scale").copy_((spread / count).sqrt().clamp_min(1e-3))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `RealBogusNet`."""

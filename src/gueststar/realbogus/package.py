@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gueststar import __version__
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
-from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import count_parameters
@@ -38,7 +38,7 @@ _MEANING = {
 
 def describe_model(
     trained: Trained,
-    dataset: Dataset,
+    dataset: LabelledStamps,
     split: Split,
     *,
     options: Train,
@@ -86,7 +86,7 @@ def describe_model(
 
 
 def score_dataset(
-    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
+    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
 ) -> NDArray[np.float32]:
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,)."""
     rows = np.arange(len(dataset)) if rows is None else rows
@@ -95,13 +95,14 @@ def score_dataset(
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
         # The stamps of a training set are in units of sigma.
-        cube, sigma = np.asarray(dataset.cube[part], np.float32), np.ones((part.size, 3), np.float32)
+        cube = dataset.stamps(part, size=model.card.stamp_size)
+        sigma = np.ones((part.size, 3), np.float32)
         scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
     return scores
 
 
 def judge(
-    model: LoadedModel, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, name: str = "test"
+    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64] | None = None, *, name: str = "test"
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Evaluate a model on some rows; rows with label -1 are left out.
 
@@ -122,13 +123,13 @@ def judge(
     return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
 
 
-def _threshold(trained: Trained, dataset: Dataset, split: Split) -> float:
+def _threshold(trained: Trained, dataset: LabelledStamps, split: Split) -> float:
     rows = split.validation[dataset.labels[split.validation] >= 0]
     scores = 1.0 / (1.0 + np.exp(-trained.validation_logits.astype(np.float64)))
     return threshold_at_tpr(dataset.labels[rows] == 1, scores, COMPLETENESS)
 
 
-def _data_facts(dataset: Dataset, split: Split) -> dict[str, Any]:
+def _data_facts(dataset: LabelledStamps, split: Split) -> dict[str, Any]:
     """What the set was, with the numbers of each label and kind in each part."""
     counts = {}
     for name, rows in split.parts().items():

@@ -16,9 +16,9 @@ set, so `gueststar.realbogus.train` weights both classes to the same distributio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from gueststar.errors import ModelError
 from gueststar.types import Candidates
 
-__all__ = ["DEFAULT_SCALARS", "Compression", "Scalar", "measured_scalars"]
+__all__ = ["DEFAULT_SCALARS", "Compression", "Scalar", "measured_scalars", "scalars_of"]
 
 Compression = Literal["log10_abs", "log1p", "asinh", "linear"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
@@ -83,22 +83,29 @@ def measured_scalars(candidates: Candidates, names: Sequence[str]) -> NDArray[np
     ModelError
         When the table lacks a column that the model needs.
     """
-    columns = [_column(candidates, name) for name in names]
-    return np.stack(columns, axis=1) if columns else np.empty((len(candidates), 0), np.float32)
+    wanted = {part for name in names for part in name.split("/")}
+    there = {part: candidates[part] for part in wanted if part in candidates.table.colnames}
+    return scalars_of(there, names, n=len(candidates))
 
 
-def _column(candidates: Candidates, name: str) -> NDArray[np.float32]:
+def scalars_of(columns: Mapping[str, NDArray[Any]], names: Sequence[str], *, n: int) -> NDArray[np.float32]:
+    """The same from columns of n values; see `measured_scalars`."""
+    found = [_column(columns, name) for name in names]
+    return np.stack(found, axis=1) if found else np.empty((n, 0), np.float32)
+
+
+def _column(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
     parts = name.split("/")
     for part in parts:
-        if part not in candidates.table.colnames:
+        if part not in columns:
             raise ModelError(
                 f"the model needs the measured number {name!r}, but the candidate table has no column {part!r}; "
                 "score the candidates with the model that was trained on such tables, or detect them again",
                 scalar=name,
             )
-    values = np.asarray(candidates[parts[0]], np.float64)
+    values = np.asarray(columns[parts[0]], np.float64)
     for part in parts[1:]:
-        below = np.asarray(candidates[part], np.float64)
+        below = np.asarray(columns[part], np.float64)
         values = np.divide(values, below, out=np.full(values.shape, np.nan), where=below != 0)
     values = np.where(np.abs(values) < np.finfo(np.float32).max, values, np.nan)
     return values.astype(np.float32)

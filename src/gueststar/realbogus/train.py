@@ -17,11 +17,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gueststar.errors import InputError
 from gueststar.options import Options
-from gueststar.realbogus.dataset import Dataset, symmetry
+from gueststar.realbogus.dataset import LabelledStamps, symmetry
 from gueststar.realbogus.evaluate import auc
 from gueststar.realbogus.network import SEEN_SIZE, RealBogusNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
-from gueststar.realbogus.split import Split, check_split
+from gueststar.realbogus.split import Split
 from gueststar.realbogus.weights import class_weights, matched_weights
 
 __all__ = ["Epoch", "Progress", "Train", "Trained", "predict", "train_network"]
@@ -73,7 +73,7 @@ class Trained:
 
 
 def train_network(
-    dataset: Dataset,
+    dataset: LabelledStamps,
     split: Split,
     options: Train | None = None,
     *,
@@ -86,7 +86,8 @@ def train_network(
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : LabelledStamps
+        Held in memory, or on disk: then batches are read when they are needed.
     split : Split
         Checked again: rows that share a tile, night or reference across parts are refused.
     options : Train, optional
@@ -101,11 +102,11 @@ def train_network(
         When a part lacks one of the classes, or groups cross.
     """
     options = options or Train()
-    check_split(dataset.columns, split)
-    if dataset.cube.shape[-1] < options.stamp_size or options.stamp_size % 2 == 0:
+    dataset.check_split(split)
+    if dataset.stamp_size < options.stamp_size or options.stamp_size % 2 == 0:
         raise InputError(
-            f"stamps of {dataset.cube.shape[-1]} px cannot train a network that sees {options.stamp_size} px; "
-            "it must be odd and no larger",
+            f"stamps of {dataset.stamp_size} px cannot train a network that sees {options.stamp_size} px; it must be "
+            f"odd and no larger: set stamp_size (train.stamp_size={dataset.stamp_size})",
             stamp_size=options.stamp_size,
         )
     rows = {name: part[dataset.labels[part] >= 0] for name, part in split.parts().items()}
@@ -133,7 +134,7 @@ def train_network(
 
 def predict(
     network: RealBogusNet,
-    dataset: Dataset,
+    dataset: LabelledStamps,
     rows: NDArray[np.int64] | None = None,
     *,
     batch_size: int = 1024,
@@ -156,7 +157,7 @@ def predict(
 class _Rows:
     """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has."""
 
-    dataset: Dataset
+    dataset: LabelledStamps
     numbers: NDArray[np.float32]
     weights: NDArray[np.float32]
     labels: NDArray[np.float32]
@@ -241,29 +242,26 @@ class _Loop:
 
 
 def _batch(
-    dataset: Dataset,
+    dataset: LabelledStamps,
     numbers: NDArray[np.float32],
     rows: NDArray[np.int64],
     network: RealBogusNet,
     turn: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs of the network for some rows; the stamps are in units of sigma already, so sigma is 1."""
-    size = network.preprocess.size
-    margin = (dataset.cube.shape[-1] - size) // 2
-    seen = slice(margin, margin + size)
     device = next(network.parameters()).device
-    cube = np.asarray(dataset.cube[rows][:, :, seen, seen])
-    cube = symmetry(cube, turn) if turn is not None else cube
-    pixels = torch.from_numpy(cube.astype(np.float32)).to(device)
+    cube = dataset.stamps(rows, size=network.preprocess.size)
+    pixels = torch.from_numpy(symmetry(cube, turn) if turn is not None else cube).to(device)
     return pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device)
 
 
-def _weights(dataset: Dataset, rows: dict[str, NDArray[np.int64]], options: Train) -> NDArray[np.float32]:
+def _weights(dataset: LabelledStamps, rows: dict[str, NDArray[np.int64]], options: Train) -> NDArray[np.float32]:
     """Weight of every row, mean 1 in each part; 0 for rows that are not used."""
     weights = np.zeros(len(dataset), np.float32)
+    strength = np.abs(np.asarray(dataset["snr"], np.float64))
     for part in ("train", "validation"):
         labels = dataset.labels[rows[part]]
-        snr = np.abs(np.asarray(dataset["snr"][rows[part]], np.float64))
+        snr = strength[rows[part]]
         weights[rows[part]] = matched_weights(labels, snr) if options.balance == "snr" else class_weights(labels)
     return weights
 

@@ -8,7 +8,7 @@ to learn from; the column ``chain`` tells them apart, and quality is reported fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from pydantic import Field
 from gueststar.errors import InputError, OutputError
 from gueststar.options import Options
 from gueststar.realbogus.card import CARD_FILE, Card, write_model
-from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.package import describe_model, judge, score_dataset
 from gueststar.realbogus.score import LoadedModel, open_model
 from gueststar.realbogus.split import Split, check_split, split_groups
+from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.train import Progress, Train, train_network
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
@@ -39,6 +40,7 @@ __all__ = [
     "simulated_rows",
     "split_set",
     "train_model",
+    "train_stored",
 ]
 
 Frames = Mapping[str, Sequence[Image]]
@@ -49,6 +51,12 @@ _CAVEATS = (
     "them are mislabelled.",
     "Trained on point-spread functions of 1.7 to 7 px FWHM; on sharper, undersampled frames it misses many reals.",
     "Donuts of defocus, trailed frames and satellites are not in the simulated set.",
+)
+_STORED_CAVEATS = (
+    "Scores are not calibrated to the rates of any survey.",
+    "Reals are artificial ones, put in by the injector that the training data name; the figures hold for such sources.",
+    "What was detected and not put in counts as an artifact; real variables, movers and transients among it are "
+    "mislabelled.",
 )
 
 
@@ -123,28 +131,81 @@ def train_model(
         When `out` holds a model already or cannot be written.
     """
     split = split_set(dataset, seed=options.data.seed)
+
+    def measure(model: LoadedModel) -> dict[str, Any]:
+        return _metrics(model, dataset, split, held_out)
+
+    return _made(
+        options, dataset, split, out, measure=measure, shown=_usual(dataset, split.test),
+        title="simulated test part, default chain", caveats=_CAVEATS, progress=progress,
+    )  # fmt: skip
+
+
+def train_stored(
+    options: Training, dataset: StoredDataset, out: str | Path, *, progress: Progress | None = None
+) -> Card:
+    """Train on a data set on disk, as it is divided, and write the model folder; stamps are read when they are needed.
+
+    Parameters
+    ----------
+    options : Training
+        Its part `data` is not used.
+    dataset : StoredDataset
+        From `gueststar.realbogus.stored.open_dataset`.
+    out : path
+        New folder: ``model.onnx``, ``card.json`` and ``roc.png``.
+    progress : callable, optional
+        Called as progress('train', done, total).
+
+    Raises
+    ------
+    InputError
+        When the set is not divided, groups cross, or a part lacks a class.
+    OutputError
+        When `out` holds a model already or cannot be written.
+    """
+    folder = Path(out)
+    if (folder / CARD_FILE).exists():
+        raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+    split = dataset.split()
+    test = split.test[dataset.labels[split.test] >= 0]
+
+    def measure(model: LoadedModel) -> dict[str, Any]:
+        return {"test": judge(model, dataset, test, name="test part of the data set")[1]} if test.size else {}
+
+    return _made(
+        options, dataset, split, out, measure=measure, shown=test, title="test part of the data set",
+        caveats=_STORED_CAVEATS, progress=progress,
+    )  # fmt: skip
+
+
+def _made(
+    options: Training,
+    dataset: LabelledStamps,
+    split: Split,
+    out: str | Path,
+    *,
+    measure: Callable[[LoadedModel], dict[str, Any]],
+    shown: NDArray[np.int64],
+    title: str,
+    caveats: Sequence[str],
+    progress: Progress | None,
+) -> Card:
+    """Train, describe, measure and write a model, with the curve of the rows `shown`."""
     trained = train_network(dataset, split, options.train, progress=progress)
     card, weights = describe_model(
-        trained,
-        dataset,
-        split,
-        options=options.train,
-        name=options.name,
-        version=options.version,
-        caveats=_CAVEATS,
+        trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
     )
     model = open_model(card, weights)
-    card = card.model_copy(update={"metrics": _metrics(model, dataset, split, held_out)})
+    card = card.model_copy(update={"metrics": measure(model)})
     write_model(out, card, weights)
-    rows = _usual(dataset, split.test)
-    picture = roc_figure(
-        dataset.labels[rows],
-        score_dataset(model, dataset, rows),
-        dataset["snr"][rows],
-        threshold=card.threshold,
-        title=f"{card.name} {card.version}: simulated test part, default chain",
-    )
-    picture.savefig(Path(out) / "roc.png")
+    labels = dataset.labels[shown]
+    if shown.size:
+        picture = roc_figure(
+            labels, score_dataset(model, dataset, shown), dataset["snr"][shown], threshold=card.threshold,
+            title=f"{card.name} {card.version}: {title}",
+        )  # fmt: skip
+        picture.savefig(Path(out) / "roc.png")
     return card
 
 

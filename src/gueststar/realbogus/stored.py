@@ -1,0 +1,377 @@
+"""Data sets read from disk: stamps and columns when they are asked for, batches in any order.
+
+Nothing here grows with the stamps: a row costs about 20 bytes, and 4 to 8 more for each number that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gueststar.errors import InputError
+from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS, Manifest, Shard, file_hash, read_manifest
+from gueststar.realbogus.scalars import scalars_of
+from gueststar.realbogus.shard_files import ShardFiles, open_stamps
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.suspicion import has_reason
+
+__all__ = ["Batch", "Damage", "StoredDataset", "open_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A shard that cannot be read: its name, what is wrong, and how many rows are lost with it."""
+
+    shard: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some rows of a data set.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n,), int64
+        Their numbers in the set.
+    cube : ndarray, shape (n, 3, k, k), float32
+        Science, reference, difference in units of the sky noise of each plane; NaN where there are no data.
+    labels : ndarray, shape (n,), int8
+        1 real, 0 artifact, -1 neither.
+    columns : mapping of str to ndarray
+        The columns that were asked for, shape (n,) each.
+    """
+
+    rows: NDArray[np.int64]
+    cube: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    columns: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class StoredDataset:
+    """Rows of a data set on disk; `open_dataset` makes it.
+
+    ``data["snr"]`` reads one column of all rows. Rows are numbered from 0 in the order of the shards, those left out
+    not counted.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : Manifest
+    damaged : tuple of Damage
+        Shards that were skipped.
+    excluded : tuple of str
+        Reasons of suspicion whose rows are left out.
+    labels : ndarray, shape (n,), int8
+        1 real, 0 artifact, -1 neither.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        shards: Sequence[Shard],
+        damaged: Sequence[Damage],
+        excluded: Sequence[str],
+    ) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.damaged, self.excluded = tuple(damaged), tuple(excluded)
+        self._shards = tuple(shards)
+        self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
+        self._schema = pq.read_schema(shards[0].files(folder)[1])
+        self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
+        if excluded:
+            codes, texts = self.codes("suspicion")
+            drop = np.array([has_reason(text, excluded) for text in texts], bool)[codes]
+            ends = np.cumsum([0, *(shard.n for shard in shards)])
+            self._kept = [np.flatnonzero(~drop[a:b]).astype(np.int32) for a, b in pairwise(ends)]
+        self._shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(kept) for kept in self._kept])
+        self._row = np.concatenate(self._kept) if shards else np.empty(0, np.int32)
+        self.labels: NDArray[np.int8] = np.asarray(self["label"], np.int8)
+        wrong = np.setdiff1d(self.labels, (-1, 0, 1))
+        if wrong.size:
+            raise InputError(f"{folder}: label {wrong[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """One column, shape (n,); texts as fixed-width strings. Nothing is kept: it is read again every time."""
+        if name not in self._schema.names:
+            raise InputError(f"the data set has no column {name!r}; it has {', '.join(self.column_names)}", column=name)
+        kind = self._schema.field(name).type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            codes, texts = self.codes(name)
+            return np.array(texts or ("",), np.str_)[codes]
+        pieces = [table[name].to_numpy()[kept] for table, kept in self._tables([name])]
+        return np.concatenate(pieces) if pieces else np.empty(0)
+
+    @property
+    def stamp_size(self) -> int:
+        """Width of the stored stamps, px."""
+        return self.manifest.stamp_size
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns that can be asked for."""
+        return tuple(self._schema.names)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How it was made, and what was left out of it here."""
+        damage = [{"shard": item.shard, "reason": item.reason, "rows": item.rows} for item in self.damaged]
+        left_out = {"excluded": list(self.excluded), "damaged": damage}
+        return {**self.manifest.provenance, **{name: value for name, value in left_out.items() if value}}
+
+    def content_hash(self) -> str:
+        """Hash of all that the set holds, as its manifest tells it."""
+        return self.manifest.content_hash
+
+    def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """A text column as numbers: code of each row, and the text of each code."""
+        known: dict[str, int] = {}
+        pieces = []
+        for table, kept in self._tables([name], dictionary=True):
+            values = table[name].combine_chunks()
+            values = values.cast(pa.string()).dictionary_encode() if pa.types.is_null(values.type) else values
+            values = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
+            own = [known.setdefault(str(text), len(known)) for text in values.dictionary.to_pylist()]
+            pieces.append(np.asarray(own, np.int32)[values.indices.to_numpy(zero_copy_only=False)][kept])
+        return (np.concatenate(pieces) if pieces else np.empty(0, np.int32)), tuple(known)
+
+    def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Measured numbers in the order of a model, shape (n, len(names)); NaN where the set lacks one."""
+        there = set(self.column_names)
+        numbers = np.empty((len(self), len(names)), np.float32)
+        for i, name in enumerate(names):
+            parts = set(name.split("/"))
+            columns = {part: self[part] if part in there else np.full(len(self), np.nan) for part in parts}
+            numbers[:, i] = scalars_of(columns, [name], n=len(self))[:, 0]
+        return numbers
+
+    def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:
+        """Stamps of some rows, or their centres.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (m,)
+        size : int, optional
+            Width of the centre that is wanted, px, odd; None: the whole stamp.
+
+        Returns
+        -------
+        ndarray, shape (m, 3, size, size), float32
+            In units of the sky noise of each plane; NaN where there are no data.
+        """
+        size = self.stamp_size if size is None else size
+        if size % 2 == 0 or not 1 <= size <= self.stamp_size:
+            raise InputError(
+                f"centres of {size} px cannot be cut from stamps of {self.stamp_size} px; odd and no larger"
+            )
+        margin = (self.stamp_size - size) // 2
+        cube = np.empty((len(rows), 3, size, size), np.float32)
+        self._files.gather(cube, self._shard[rows], self._row[rows], slice(margin, margin + size))
+        return cube
+
+    def sigma(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Sky noise of each plane of some rows, e-, shape (m, 3)."""
+        return np.stack([np.asarray(self[name][rows], np.float32) for name in SIGMA_COLUMNS], axis=1)
+
+    def split(self) -> Split:
+        """Row numbers of each part, as the set itself divides them.
+
+        Raises
+        ------
+        InputError
+            When no row belongs to any part.
+        """
+        codes, texts = self.codes("split")
+        parts = [
+            np.flatnonzero(codes == texts.index(part)) if part in texts else np.empty(0, np.int64) for part in PARTS
+        ]
+        if not any(part.size for part in parts):
+            raise InputError(f"{self.folder} is not divided into {', '.join(PARTS)}; build or import it with --split")
+        return Split(*parts)
+
+    def check_split(self, split: Split) -> None:
+        """Refuse a split in which two parts share a row, or a value of a column that holds rows together.
+
+        Raises
+        ------
+        InputError
+            Names the parts, the column and an example.
+        """
+        part_of = np.full(len(self), -1, np.int8)
+        for number, (name, rows) in enumerate(split.parts().items()):
+            if (part_of[rows] >= 0).any():
+                raise InputError(f"rows of {name} are in another part, too; a row may be in one part only")
+            part_of[rows] = number
+        for column in self.manifest.group_by:
+            codes, texts = self.codes(column)
+            used = part_of >= 0
+            seen = np.zeros((len(texts), len(PARTS)), bool)
+            seen[codes[used], part_of[used]] = True
+            crossing = np.flatnonzero(seen.sum(axis=1) > 1)
+            if crossing.size:
+                names = " and in ".join(part for part, there in zip(PARTS, seen[crossing[0]], strict=True) if there)
+                raise InputError(
+                    f"{column} {texts[crossing[0]]!r} is in {names} ({crossing.size} such); the test would see what "
+                    "was trained on",
+                    column=column,
+                    example=texts[crossing[0]],
+                )
+
+    def batches(
+        self,
+        rows: NDArray[np.integer[Any]] | Literal["train", "validation", "test"] | None = None,
+        *,
+        batch_size: int = 256,
+        size: int | None = None,
+        columns: Sequence[str] = (),
+        rng: np.random.Generator | None = None,
+        window: int | None = None,
+    ) -> Iterator[Batch]:
+        """Go through rows in batches.
+
+        Parameters
+        ----------
+        rows : ndarray of int, or the name of a part, optional
+            None: all rows.
+        batch_size : int
+            Rows of a batch; the last one has what is left.
+        size : int, optional
+            Width of the centres that are wanted, px; None: whole stamps.
+        columns : sequence of str
+            Columns that come with each batch.
+        rng : Generator, optional
+            Shuffles the rows; None: in their order.
+        window : int, optional
+            Shuffle within this many shards at a time, themselves in random order: a disk that is slow at random places
+            reads each shard once. None: among all rows.
+
+        Yields
+        ------
+        Batch
+        """
+        chosen = self._chosen(rows)
+        values = {name: self[name] for name in columns}
+        for part in _in_batches(self._order(chosen, rng, window), batch_size):
+            taken = {name: column[part] for name, column in values.items()}
+            yield Batch(part, self.stamps(part, size=size), self.labels[part], taken)
+
+    def _chosen(self, rows: Any) -> NDArray[np.int64]:
+        if rows is None:
+            return np.arange(len(self))
+        if isinstance(rows, str):
+            parts = self.split().parts()
+            if rows not in parts:
+                raise InputError(f"part {rows!r}: one of {', '.join(PARTS)}")
+            return parts[rows]
+        return np.asarray(rows, np.int64)
+
+    def _order(self, rows: NDArray[np.int64], rng: np.random.Generator | None, window: int | None) -> NDArray[np.int64]:
+        if rng is None:
+            return rows
+        if window is None:
+            return rng.permutation(rows)
+        place = rng.permutation(len(self._shards))[self._shard[rows]] // window
+        mixed = rng.permutation(rows.size)
+        return rows[mixed[np.argsort(place[mixed], kind="stable")]]
+
+    def _tables(self, columns: list[str], *, dictionary: bool = False) -> Iterator[tuple[pa.Table, NDArray[np.int32]]]:
+        """Columns of each shard, and which of its rows are used."""
+        for shard, kept in zip(self._shards, self._kept, strict=True):
+            path = shard.files(self.folder)[1]
+            try:
+                yield pq.read_table(path, columns=columns, read_dictionary=columns if dictionary else None), kept
+            except (OSError, pa.ArrowInvalid) as error:
+                raise InputError(f"{path} cannot be read: {error}; look with `gueststar dataset verify`") from error
+
+
+def _in_batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, rows.size, size):
+        yield rows[start : start + size]
+
+
+def open_dataset(folder: str | Path, *, exclude: Sequence[str] = (), check_hashes: bool = False) -> StoredDataset:
+    """Open a data set.
+
+    Shards that are missing, truncated or of another size than the manifest says are skipped, and told in `damaged`.
+
+    Parameters
+    ----------
+    folder : path
+    exclude : sequence of str
+        Reasons of suspicion (`gueststar.realbogus.suspicion.REASONS`) whose rows are left out.
+    check_hashes : bool
+        Read all files and compare their hashes, too: finds every changed byte, at the speed of the disk.
+
+    Returns
+    -------
+    StoredDataset
+
+    Raises
+    ------
+    InputError
+        When it is not a data set, a reason is unknown, a column that every set has is missing, or no shard is sound.
+    """
+    from gueststar.realbogus.suspicion import check_reasons
+
+    folder = Path(folder)
+    exclude = check_reasons(exclude)
+    manifest = read_manifest(folder)
+    sound, damaged = [], []
+    for shard in manifest.shards:
+        reason = find_damage(folder, shard, manifest, check_hashes=check_hashes)
+        if reason:
+            damaged.append(Damage(shard.name, reason, shard.n))
+        else:
+            sound.append(shard)
+    if not sound:
+        raise InputError(f"{folder}: none of {len(damaged)} shards can be read; the first: {damaged[0].reason}")
+    return StoredDataset(folder, manifest, sound, damaged, exclude)
+
+
+def find_damage(folder: Path, shard: Shard, manifest: Manifest, *, check_hashes: bool) -> str:
+    """Tell what is wrong with the files of a shard; empty when nothing is."""
+    stamps, rows = shard.files(folder)
+    for path, size, digest in (
+        (stamps, shard.stamps_bytes, shard.stamps_hash),
+        (rows, shard.rows_bytes, shard.rows_hash),
+    ):
+        try:
+            found = path.stat().st_size
+            if found != size:
+                return f"{path.name} has {found} bytes instead of {size}"
+            if check_hashes and file_hash(path) != digest:
+                return f"{path.name} was changed: its hash is not that of the manifest"
+        except OSError as error:
+            return f"{path.name} cannot be read: {error.strerror}"
+    try:
+        file = open_stamps(stamps)
+    except InputError as error:
+        return error.message
+    file.close()
+    try:
+        n = pq.read_metadata(rows).num_rows
+    except (OSError, pa.ArrowInvalid):
+        return f"{rows.name} is not a Parquet file"
+    k = manifest.stamp_size
+    if file.shape != (shard.n, 3, k, k) or n != shard.n or file.dtype != np.dtype(manifest.dtype):
+        return (
+            f"{shard.name} holds {file.dtype} stamps {file.shape} and {n} rows instead of {manifest.dtype} "
+            f"{(shard.n, 3, k, k)}"
+        )
+    return ""
