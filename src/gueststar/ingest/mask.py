@@ -11,7 +11,7 @@ from gueststar.options import Options
 from gueststar.planes import grow_mask
 from gueststar.types import Mask, Psf
 
-__all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
+__all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_constant", "flag_saturated"]
 
 # Opposite neighbours in four directions, against tracks, and all four nearest, against single pixels.
 _PAIRS = tuple(((dy, dx), (-dy, -dx)) for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)))
@@ -65,6 +65,44 @@ def flag_borders(pixels: NDArray[np.float32], *, widest: int = 64) -> NDArray[np
             if bad:
                 strip = slice(0, bad) if side is lines else slice(lines.shape[0] - bad, lines.shape[0])
                 (flags if axis == 0 else flags.T)[strip] = int(Mask.BAD)
+    return flags
+
+
+def flag_constant(pixels: NDArray[np.float32], *, block_px: int = 8) -> NDArray[np.int16]:
+    """Flag blocks that hold one single value: not read out or lost on the way, `Mask.NO_DATA`.
+
+    No noise is so small that 64 pixels agree by chance. Blocks of the frame's highest value are `Mask.SATURATED`: so
+    ends a star whose saturation level nobody told. A frame that is constant as a whole stays as it is: there is nothing
+    to tell apart.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx)
+        Counts; not finite where lost already.
+    block_px : int
+        Side of the smallest block looked for.
+    """
+    flags = np.zeros(pixels.shape, np.int16)
+    rows, columns = (n // block_px for n in pixels.shape)
+    blocks = pixels[: rows * block_px, : columns * block_px].reshape(rows, block_px, columns, block_px)
+    alike = np.isfinite(blocks[:, 0, :, 0])
+    for j, i in ((block_px // 2, block_px // 2), (1, block_px - 1), (block_px - 1, 2)):
+        alike &= blocks[:, 0, :, 0] == blocks[:, j, :, i]
+    y, x = np.nonzero(alike)
+    values = blocks[y, 0, x, 0]
+    whole = (blocks[y, :, x, :] == values[:, None, None]).all((1, 2))
+    y, x, values = y[whole], x[whole], values[whole]
+    if values.size == 0 or values.size == rows * columns:
+        return flags
+    top = float(np.nanmax(pixels))
+    for value in np.unique(values)[:16]:
+        near = np.zeros((rows + 2, columns + 2), bool)
+        for dy in range(3):
+            for dx in range(3):
+                near[y[values == value] + dy, x[values == value] + dx] = True
+        spread = np.repeat(np.repeat(near[1:, 1:], block_px, 0), block_px, 1)[: pixels.shape[0], : pixels.shape[1]]
+        same = spread & (pixels[: spread.shape[0], : spread.shape[1]] == value)
+        flags[: spread.shape[0], : spread.shape[1]][same] = int(Mask.SATURATED if value >= top else Mask.NO_DATA)
     return flags
 
 
