@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
+from gueststar.align.halos import move_halo
 from gueststar.align.register import register
 from gueststar.align.resample import resample
 from gueststar.errors import AlignmentError
@@ -80,4 +81,4 @@ class Align(Options):
             "align_rotation_deg": float(np.degrees(np.arctan2(step[1], step[0]))),
             "align_grid_error_px": error,
         }
-        return replace(aligned, facts=facts)
+        return replace(aligned, facts=facts, halo=move_halo(reference.halo, found, science.shape))

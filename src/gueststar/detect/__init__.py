@@ -12,6 +12,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from gueststar.detect.measure import aperture_measures, dipoles, local_snr, mask_near, moments, psf_fits
+from gueststar.detect.nearby import informative_flags
 from gueststar.detect.trails import Trail, find_trails, trail_of
 from gueststar.options import Options
 from gueststar.planes import gather_stamps
@@ -128,7 +129,7 @@ class Detect(Options):
             "reference_snr": local_snr(reference.data, reference.variance, difference.psf, x, y),
             "star_distance": _nearest_source(reference, fit.x, fit.y),
             "mask_fraction": fraction,
-            "mask_flags": flags,
+            "mask_flags": flags | informative_flags(difference, science, reference, x, y),
             "mjd": np.full(len(x), science.mjd_mid),
             "band": np.full(len(x), science.band),
         }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BIN", "Binned", "bin_plane", "extended_light", "radial_profile", "within"]
+__all__ = ["BIN", "Binned", "bin_plane", "extended_light", "light_radius", "radial_profile", "within"]
 
 BIN = 8  #: px of a bin's side
 _SEED_SIGMA = 3.0  # bins above this belong to an object
@@ -95,6 +95,11 @@ def extended_light(
         if radius > 0:
             found.append(((centre[0] + 0.5) * BIN - 0.5, (centre[1] + 0.5) * BIN - 0.5, radius))
     return np.array(found, np.float64).reshape(-1, 3)
+
+
+def light_radius(ratio: NDArray[np.float32], x: float, y: float, *, limit: float) -> float:
+    """Radius (px) to which the light around a point can be followed; arguments as of `radial_profile`."""
+    return _reach(*radial_profile(ratio, x, y), limit)
 
 
 def _centre(light: NDArray[np.float64], blind: NDArray[np.bool_]) -> tuple[float, float]:

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from gueststar.errors import InputError
 from gueststar.ingest.background import Background
+from gueststar.ingest.bleeds import follow_bleeds
+from gueststar.ingest.bright import FindBrightStars
 from gueststar.ingest.calibrate import SATURATION_MARGIN
 from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_constant, flag_saturated
 from gueststar.ingest.noise import NoiseCheck, check_noise, empty_sky, photon_factor, read_noise_floor
@@ -38,6 +40,7 @@ class Ingest(Options):
     stars: FindStars = Field(FindStars(), description="Sources of an image")
     psf: MeasurePsf = Field(MeasurePsf(), description="Point-spread function from stars")
     cosmic_rays: FindCosmicRays = Field(FindCosmicRays(), description="Pixels sharper than the PSF allows")
+    bright_stars: FindBrightStars = Field(FindBrightStars(), description="Halos, spikes and ghosts")
     saturation_grow_px: int = Field(2, ge=0, le=20, description="Growth of saturated cores, px")
     flag_borders: bool = Field(True, description="Flag edge rows and columns that were not exposed like the rest")
     saturation_margin: float = Field(
@@ -54,6 +57,7 @@ def prepare_image(
     gain_e_adu: float = 1.0,
     read_noise_e: float = 0.0,
     saturation_adu: float | None = None,
+    bleeding: bool = False,
     mask: ArrayLike | None = None,
     wcs: WCS | None = None,
     options: Ingest | None = None,
@@ -72,6 +76,8 @@ def prepare_image(
         e-; a floor under the noise measured from the pixels, unless they are independent and scatter far less.
     saturation_adu : float, optional
         Level above which pixels are saturated; None: no limit.
+    bleeding : bool
+        Charge runs along the columns, as on a CCD: trails are flagged to their ends.
     mask : array_like, shape (ny, nx), optional
         Boolean (True is bad) or bits of `Mask`.
     wcs : astropy.wcs.WCS, optional
@@ -103,7 +109,7 @@ def prepare_image(
         raise InputError(f"gain_e_adu = {gain_e_adu!r}; expected a positive number of e-/ADU", gain_e_adu=gain_e_adu)
     image_id = hashlib.blake2b(np.ascontiguousarray(counts).tobytes(), digest_size=8).hexdigest()
     electrons = np.array(counts, np.float32) * np.float32(gain_e_adu)
-    flags = _flags(electrons, mask, saturation_adu, gain_e_adu, options)
+    flags = _flags(electrons, mask, saturation_adu, gain_e_adu, options, bleeding=bleeding)
     lost = (flags & int(Mask.NO_DATA)) != 0
     electrons[lost] = 0.0
     if options.flag_borders and not lost.any():
@@ -131,6 +137,7 @@ def prepare_image(
     }
     fields = {"image_id": image_id, **fields, "facts": {**facts, **fields.get("facts", {})}}
     saturation = float("inf") if saturation_adu is None else saturation_adu * gain_e_adu - level_e
+    fields.setdefault("halo", options.bright_stars(signal, sky.noise, flags))
     image = Image(
         data=torch.from_numpy(signal),
         variance=torch.from_numpy(variance),
@@ -148,6 +155,8 @@ def _flags(
     saturation_adu: float | None,
     gain_e_adu: float,
     options: Ingest,
+    *,
+    bleeding: bool,
 ) -> NDArray[np.int16]:
     flags = np.zeros(electrons.shape, np.int16)
     if mask is not None:
@@ -162,6 +171,8 @@ def _flags(
     constant = flag_constant(electrons)
     flags |= np.where(full, np.int16(0), constant & np.int16(Mask.NO_DATA))
     full |= (constant & int(Mask.SATURATED)) != 0
+    if bleeding and full.any():
+        full = follow_bleeds(electrons, full)
     return flags | flag_saturated(full, grow_px=options.saturation_grow_px)
 
 
