@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import skies
-from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_saturated
+from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_constant, flag_saturated
 from gueststar.ingest.prepare import Ingest, prepare_image
 from gueststar.types import Mask, Psf
 
@@ -205,3 +205,55 @@ def test_borders_of_a_good_frame_are_good(rng):
     stars = skies.scatter(rng, 150, (300, 340), flux=(500.0, 1e5), margin=-4)
     counts = skies.expose(skies.paint((300, 340), stars, skies.Shape(3.0)), rng, sky=sky)
     assert not flag_borders(counts).any()
+
+
+# --- undersampled and trailed ----------------------------------------------------------------------------------------
+
+
+def test_flanks_of_a_barely_sampled_psf_with_a_corner_are_kept():
+    """A coma of about 2 px: light that falls along a contour faster than from the middle of the star.
+
+    A quarter of these stars were flagged when every sharp pixel counted by itself; some remain.
+    """
+    rng = np.random.default_rng(31)
+    stars = skies.scatter(rng, 300, SHAPE, flux=(500.0, 40_000.0), margin=8, apart=12)
+    shape = skies.Shape(1.7)
+    light = sum(
+        share * skies.paint(SHAPE, skies.Stars(stars.x + dx, stars.y + dy, stars.flux), shape)
+        for dx, dy, share in ((0.0, 0.0, 0.55), (1.3, -0.5, 0.25), (0.4, 1.2, 0.2))
+    )
+    flagged = (prepare_image(skies.expose(light, rng)).numpy("mask") & Mask.COSMIC_RAY) != 0
+    x, y = np.round(stars.x).astype(int), np.round(stars.y).astype(int)
+    core = [flagged[j - 1 : j + 2, i - 1 : i + 2].any() for i, j in zip(x, y, strict=True)]
+    assert np.mean(core) < 0.06
+
+
+# --- constant blocks -------------------------------------------------------------------------------------------------
+
+
+def test_blocks_of_one_value_are_no_data(rng):
+    pixels = rng.normal(100.0, 5.0, (200, 230)).astype("f4")
+    pixels[37:90, 51:141] = 7.0
+    expected = np.zeros(pixels.shape, np.int16)
+    expected[37:90, 51:141] = int(Mask.NO_DATA)
+    np.testing.assert_array_equal(flag_constant(pixels), expected)
+    pixels[150:180, 20:60] = 5000.0
+    assert (flag_constant(pixels)[150:180, 20:60] == Mask.SATURATED).all()
+    assert not flag_constant(np.full((80, 80), 3.0, "f4")).any()
+    # Whole numbers with little noise agree often, but not in 64 pixels.
+    assert not flag_constant(np.round(rng.normal(100.0, 0.4, (400, 400))).astype("f4")).any()
+    assert not flag_constant(np.full((80, 80), np.nan, "f4")).any()
+
+
+def test_blocks_of_nan_and_dead_quadrants_leave_the_rest_as_it_is(rng):
+    stars = skies.scatter(rng, 150, SHAPE, flux=(1e3, 5e4), apart=12)
+    counts = skies.expose(skies.paint(SHAPE, stars, skies.Shape(2.8)), rng)
+    whole = prepare_image(counts)
+    for value in (np.nan, np.inf, 0.0):
+        damaged = counts.copy()
+        damaged[:130, :170] = value
+        image = prepare_image(damaged)
+        assert (image.numpy("mask")[:130, :170] & Mask.NO_DATA).all()
+        far = np.s_[200:, 200:]
+        assert np.abs(image.numpy()[far] - whole.numpy()[far]).mean() < 0.1 * skies.NOISE_E
+        assert image.facts["sky_e"] == pytest.approx(whole.facts["sky_e"], abs=0.3 * skies.NOISE_E)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 
 import skies
 from gueststar.errors import InputError, PixelError
@@ -71,9 +72,13 @@ def test_gain_turns_counts_into_electrons(rng):
 
 
 def test_read_noise_is_a_floor(rng):
-    counts = rng.normal(50.0, 2.0, SHAPE) + skies.paint(SHAPE, skies.scatter(rng, 30, SHAPE), skies.Shape(3.0))
+    """Under noise that resampling made small: pixels are correlated, and a source's flux is noisier than they say."""
+    smooth = uniform_filter(rng.normal(0.0, 12.0, SHAPE), 3)
+    counts = 50.0 + smooth + skies.paint(SHAPE, skies.scatter(rng, 30, SHAPE), skies.Shape(3.0))
     image = prepare_image(counts, read_noise_e=6.0)
     assert np.quantile(image.numpy("variance"), 0.1) >= 36.0
+    assert image.facts["noise_warning"] == ""
+    assert 0.5 < image.facts["noise_correlation"] < 2 / 3
 
 
 def test_crowding_does_not_lift_the_sky(rng):

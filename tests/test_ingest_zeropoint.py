@@ -136,3 +136,70 @@ def test_a_catalogue_with_a_file(rng, tmp_path):
     assert image.zeropoint == pytest.approx(TRUTH, abs=0.02)
     with pytest.raises(InputError, match=r"without\.fits: .*needs a WCS"):
         load_image(tmp_path / "without.fits", catalog=catalog)
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def coloured(stars, wcs, rng, *, term, scatter=0.01):
+    """A catalogue in a band that differs from the image's by `term` times the colour less 0.8."""
+    plain = catalog_of(stars, wcs, rng, scatter=scatter)
+    colour = np.clip(rng.normal(0.8, 0.4, len(stars)), -0.2, 2.5)
+    return Catalog(plain.ra_deg, plain.dec_deg, plain.mag + term * (colour - 0.8), colour)
+
+
+@pytest.mark.parametrize("term", [0.0, 0.15, -0.4])
+def test_the_colour_term_is_recovered(rng, term):
+    stars, image = photograph(rng)
+    done = zeropoint_from_catalog(image, coloured(stars, image.wcs, rng, term=term))
+    facts = done.facts
+    assert facts["colour_term"] == pytest.approx(term, abs=4 * facts["colour_term_err"])
+    assert 0 < facts["colour_term_err"] < 0.02
+    at_middle = TRUTH + term * (facts["zeropoint_colour"] - 0.8)
+    # As without colours, 1 % for the light that the PSF's own wings are wrong by.
+    assert done.zeropoint == pytest.approx(at_middle, abs=4 * facts["zeropoint_err_mag"] + 0.01)
+    assert facts["zeropoint_scatter_mag"] < 0.05
+
+
+def test_outliers_do_not_move_the_colour_term(rng):
+    """A sixth of the stars are variables or wrong matches, red ones all of them and bright by a magnitude."""
+    stars, image = photograph(rng)
+    catalog = coloured(stars, image.wcs, rng, term=0.2)
+    wrong = np.argsort(catalog.colour)[-len(stars) // 6 :]
+    mag = catalog.mag.copy()
+    mag[wrong] -= 1.0
+    facts = zeropoint_from_catalog(image, Catalog(catalog.ra_deg, catalog.dec_deg, mag, catalog.colour)).facts
+    assert facts["colour_term"] == pytest.approx(0.2, abs=0.04)
+    assert facts["zeropoint_stars"] < len(stars) - 6
+
+
+def test_the_errors_are_those_of_repeated_catalogues(rng):
+    stars, image = photograph(rng)
+    done = [zeropoint_from_catalog(image, coloured(stars, image.wcs, rng, term=0.1, scatter=0.1)) for _ in range(40)]
+    terms = np.array([one.facts["colour_term"] for one in done])
+    errors = np.array([one.facts["colour_term_err"] for one in done])
+    # The scatter of 40 standard deviations has an error of 11 %.
+    assert np.std(terms) / np.mean(errors) == pytest.approx(1.0, abs=0.4)
+    assert abs(terms.mean() - 0.1) < 4 * np.std(terms) / np.sqrt(40) + 0.005
+
+
+@pytest.mark.parametrize("case", ["none", "few", "alike", "not a number"])
+def test_without_usable_colours_all_is_as_before(rng, case):
+    stars, image = photograph(rng)
+    plain = catalog_of(stars, image.wcs, rng)
+    colour = {
+        "none": None,
+        "few": np.where(np.arange(len(stars)) < 8, rng.normal(0.8, 0.4, len(stars)), np.nan),
+        "alike": np.full(len(stars), 0.7),
+        "not a number": np.full(len(stars), np.nan),
+    }[case]
+    before = zeropoint_from_catalog(image, plain)
+    after = zeropoint_from_catalog(image, Catalog(plain.ra_deg, plain.dec_deg, plain.mag, colour))
+    assert after.zeropoint == before.zeropoint
+    assert "colour_term" not in after.facts
+    assert after.facts["zeropoint_err_mag"] == before.facts["zeropoint_err_mag"] > 0
+
+
+def test_colours_must_have_the_shape_of_the_magnitudes():
+    with pytest.raises(InputError, match=r"catalogue columns differ: colour \(3,\), mag \(2,\)"):
+        Catalog(np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(3))

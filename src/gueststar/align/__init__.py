@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
+from gueststar.align.halos import move_halo
 from gueststar.align.register import register
 from gueststar.align.resample import resample
 from gueststar.errors import AlignmentError
@@ -90,4 +91,4 @@ class Align(Options):
             "align_noise_scatter": done.noise.scatter,
             "align_noise_lag1": done.noise.lag1,
         }
-        return replace(aligned, facts=facts)
+        return replace(aligned, facts=facts, halo=move_halo(reference.halo, found, science.shape))

@@ -22,6 +22,7 @@ from gueststar.detect.measure import (
     moments,
     psf_fits,
 )
+from gueststar.detect.nearby import informative_flags
 from gueststar.detect.noise import error_scale, steepness
 from gueststar.detect.peaks import find_peaks, peaks_among, pixels_above
 from gueststar.detect.trails import Trail, find_trails, trail_of
@@ -189,7 +190,7 @@ def _measured(
         "reference_snr": local_snr(reference.data, reference.variance, difference.psf, x, y),
         "star_distance": _nearest_source(reference, fit.x, fit.y),
         "mask_fraction": fraction,
-        "mask_flags": flags,
+        "mask_flags": flags | informative_flags(difference, science, reference, x, y),
         "mjd": np.full(len(x), science.mjd_mid),
         "band": np.full(len(x), science.band),
     }

@@ -1,32 +1,73 @@
-"""Sky level and sky noise on a mesh (the method of SExtractor, Bertin & Arnouts 1996, A&AS 117, 393, Sec. 3)."""
+"""Sky level and sky noise on a mesh (after SExtractor, Bertin & Arnouts 1996, A&AS 117, 393, Sec. 3).
+
+Three things are done otherwise. Sources are masked in several passes, so that a crowd does not lift the sky. Light that
+reaches far, of galaxies and of bright stars (:mod:`gueststar.ingest.extended`), is left out as far as it can be
+followed, and the sky beneath is interpolated: it would be taken for sky and leave a ring in every difference. And the
+mesh is filtered and interpolated around a smooth surface, so that a slope is kept to the edge of the frame.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import sep
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import uniform_filter
+from scipy import ndimage
 
 from gueststar.errors import PixelError
+from gueststar.ingest.extended import BIN, bin_plane, extended_light, within
+from gueststar.ingest.mesh import Mesh, clipped_cells
 from gueststar.options import Options
+from gueststar.planes import box_mean, grow_mask
 
-__all__ = ["Background"]
+__all__ = ["Background", "Sky"]
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_ENOUGH = 0.08  # share of a cell that must be sky for its level to be used
+_MOST_EXTENDED = 0.5  # of the frame may be left out for extended objects
+_TWICE = 2  # passes of the filter
+_QUIET = 0.2  # noise of a 5 x 5 mean, in units of that of a pixel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sky:
+    """What a frame's sky is.
+
+    `level` and `noise` at each pixel, shape (ny, nx), float32; `hidden` where there is light of sources or a bad pixel;
+    `extended`, the objects whose light reaches far: x, y, radius (px), shape (n, 3).
+    """
+
+    level: F4
+    noise: F4
+    hidden: Flags
+    extended: F8
 
 
 class Background(Options):
-    """Measure sky level and noise; sources found in a first pass are left out of the second."""
+    """Measure sky level and noise; what is light of sources is left out."""
 
     mesh_px: int = Field(64, ge=16, le=1024, description="Side of a mesh cell, px")
     filter_cells: int = Field(3, ge=1, le=9, description="Median filter over the mesh, cells")
     source_sigma: float = Field(2.0, gt=0, le=10, description="Smoothed pixels above this are sources, sigma")
+    extended_sigma: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="Galaxies and halos are followed until they are below this, sigma of a pixel; 0: not at all",
+    )
 
-    def __call__(
-        self, data: NDArray[np.float32], bad: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Measure level and noise.
+    def __call__(self, data: F4, bad: Flags) -> tuple[F4, F4]:
+        """Level and noise alone; see `measure`."""
+        sky = self.measure(data, bad)
+        return sky.level, sky.noise
+
+    def measure(self, data: F4, bad: Flags) -> Sky:
+        """Measure level, noise and extended objects.
 
         Parameters
         ----------
@@ -37,7 +78,7 @@ class Background(Options):
 
         Returns
         -------
-        level, noise : ndarray, shape (ny, nx), float32
+        Sky
             In the unit of `data`.
 
         Raises
@@ -45,67 +86,120 @@ class Background(Options):
         PixelError
             When no pixel is good, or the good ones are constant.
         """
-        good = data[~bad]
-        if good.size == 0:
-            raise PixelError("no good pixel: all are NaN, masked or saturated; nothing can be measured", n_good=0)
-        if float(good.min()) == float(good.max()):
-            value = float(good[0])
-            raise PixelError(
-                f"all {good.size} good pixels have the value {value:g}: there is no sky noise to measure; "
-                "was the frame exposed and written in full?",
-                value=value,
-            )
-        mesh = max(8, min(self.mesh_px, min(data.shape) // 3))
-        size = {"bw": mesh, "bh": mesh, "fw": self.filter_cells, "fh": self.filter_cells}
-        pixels = np.ascontiguousarray(data)
-        first = sep.Background(pixels, mask=bad, **size)
-        smooth = uniform_filter(np.where(bad, 0, pixels - first.back()), 5)
-        sources = uniform_filter((smooth > self.source_sigma * first.rms() * 0.4).astype(np.float32), 7) > 0
-        sky = _share_of_sky(sources | bad, mesh) > 0.55
-        second = sep.Background(pixels, mask=bad | (sources & _spread(sky, mesh, data.shape)), **size)
-        noise = _noise_in_crowds(second.rms(), pixels, bad, sky, mesh)
-        if not np.isfinite(noise).all() or not (noise > 0).all():
-            fallback = float(np.median(noise[noise > 0])) if (noise > 0).any() else float(good.std())
-            noise = np.where(np.isfinite(noise) & (noise > 0), noise, fallback)
-        return second.back().astype(np.float32), noise.astype(np.float32)
+        spread = _check(data, bad)
+        mesh = Mesh((data.shape[0], data.shape[1]), max(8, min(self.mesh_px, min(data.shape) // 3)))
+        pixels = np.where(bad, np.float32(np.inf), data)
+        cells = _Cells(*clipped_cells(mesh.split(pixels, np.inf, step=2)), mesh, spread)
+        extended, hidden = np.empty((0, 3)), bad
+        for last in (False, True):
+            level = self._filtered(cells.level, mesh)
+            excess = pixels - mesh.surface(level)
+            noise = mesh.surface(np.maximum(cells.noise, 0.3 * float(np.median(cells.noise))))
+            hidden = self._sources(excess, noise)
+            if self.extended_sigma > 0:
+                extended, around = self._extended(data, bad, cells, mesh)
+                _mark(hidden, around)
+            excess[hidden] = np.inf
+            # What is left of each cell is measured from the surface: a slope within it would count as noise.
+            off, noise_of, count = clipped_cells(mesh.split(excess, np.inf, step=1 if last else 2))
+            cells = _Cells(off + level.ravel(), noise_of, count, mesh, spread)
+        surface = mesh.surface(self._filtered(cells.level, mesh))
+        scatter = mesh.surface(ndimage.median_filter(cells.noise, self.filter_cells, mode="nearest"))
+        lowest = np.float32(0.5 * cells.noise.min())
+        return Sky(surface, np.maximum(scatter, lowest), hidden | bad, extended)
+
+    def _filtered(self, level: F8, mesh: Mesh) -> F8:
+        """Median filter around a smooth surface, and again on what it left: once alone would flatten what is curved."""
+        smooth = _surface(level, np.isfinite(level), mesh)
+        for _ in range(_TWICE):
+            smooth = smooth + ndimage.median_filter(level - smooth, self.filter_cells, mode="nearest")
+        return smooth
+
+    def _sources(self, excess: F4, noise: F4) -> Flags:
+        """Where 5 x 5 means stand above the sky, grown by 3 px; infinite is bad."""
+        smooth = box_mean(torch.from_numpy(np.where(np.isfinite(excess), excess, np.float32(0.0))), 2)
+        lit = smooth > torch.from_numpy(noise) * (2.0 * _QUIET * self.source_sigma)
+        return np.asarray(grow_mask(lit.view(torch.uint8), 3).numpy().view(bool))
+
+    def _extended(self, data: F4, bad: Flags, cells: _Cells, mesh: Mesh) -> tuple[F8, Flags]:
+        binned = bin_plane(data, bad)
+        shape = binned.mean.shape
+        # The far sky: surfaces too stiff to follow the object.
+        level, noise = (mesh.surface(_surface(one, cells.known, mesh)) for one in (cells.level, cells.noise))
+        step = np.s_[BIN // 2 : shape[0] * BIN : BIN, BIN // 2 : shape[1] * BIN : BIN]
+        level, noise = level[step], np.maximum(noise[step], np.float32(0.3 * np.median(cells.noise)))
+        found = extended_light(binned.mean - level, noise, binned.count, limit=self.extended_sigma)
+        return found, within(shape, found, most=_MOST_EXTENDED)
 
 
-def _share_of_sky(hidden: NDArray[np.bool_], mesh: int) -> NDArray[np.float64]:
-    """Share of pixels that are not hidden in each mesh cell. SEP drops cells with less than half; a crowd hides all."""
-    rows, columns = np.arange(0, hidden.shape[0], mesh), np.arange(0, hidden.shape[1], mesh)
-    free = np.add.reduceat(np.add.reduceat((~hidden).astype(np.int32), rows, axis=0), columns, axis=1)
-    full = np.outer(np.diff(rows, append=hidden.shape[0]), np.diff(columns, append=hidden.shape[1]))
-    return np.asarray(free / full)
+class _Cells:
+    """Level and noise of the cells of a mesh, with those filled in that have too little sky; shape (rows, columns)."""
+
+    def __init__(self, level: F8, noise: F8, count: NDArray[np.int64], mesh: Mesh, spread: float) -> None:
+        shape = mesh.counts
+        level, noise, count = level.reshape(shape), noise.reshape(shape), count.reshape(shape)
+        known = np.isfinite(level) & np.isfinite(noise) & (noise > 0)
+        enough = known & (count > max(16.0, _ENOUGH * float(count.max())))
+        self.known = enough if enough.any() else known
+        if not self.known.any():
+            # Every cell is constant in itself, or has no good pixel: there is one level and one noise.
+            self.level = np.full(shape, float(np.nanmedian(level)))
+            self.noise = np.full(shape, spread)
+            self.known = np.ones(shape, bool)
+            return
+        smooth = _surface(np.where(self.known, level, 0.0), self.known, mesh)
+        self.level = smooth + _filled(level - smooth, self.known)
+        middle = float(np.median(noise[self.known]))
+        self.noise = np.maximum(middle + _filled(noise - middle, self.known), 0.1 * middle)
 
 
-def _spread(cells: NDArray[Any], mesh: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Every cell's value at each of its pixels."""
-    return np.repeat(np.repeat(cells, mesh, axis=0), mesh, axis=1)[: shape[0], : shape[1]]
+def _filled(cells: F8, known: Flags) -> F8:
+    """Unknown cells from the known ones near them: a weighted mean that fades to zero far from all."""
+    if known.all():
+        return cells
+    values = np.where(known, cells, 0.0)
+    weight = ndimage.gaussian_filter(known.astype(np.float64), 1.5, mode="constant")
+    near = ndimage.gaussian_filter(values, 1.5, mode="constant") / (weight + 1e-3)
+    return np.where(known, cells, near)
 
 
-def _noise_in_crowds(
-    noise: NDArray[np.float32], pixels: NDArray[np.float32], bad: NDArray[np.bool_], sky: NDArray[np.bool_], mesh: int
-) -> NDArray[np.float32]:
-    """Replace the noise of cells in which sources hide the sky, where their light is taken for noise.
+def _surface(level: F8, known: Flags, mesh: Mesh) -> F8:
+    """Quadratic surface through the known cells, leaving out what stands above it: objects, not sky."""
+    y, x = (np.broadcast_to(axis, level.shape) for axis in mesh.places())
+    terms = np.stack([np.ones(level.shape), x, y, x * x, x * y, y * y], axis=-1)
+    m = 6 if known.sum() >= 24 else 3 if known.sum() >= 8 else 1
+    use, fitted = known.copy(), np.zeros(level.shape)
+    for _ in range(6):
+        design, values = terms[use][:, :m], level[use]
+        solved = np.linalg.lstsq(design, values, rcond=None)[0]
+        fitted = terms[..., :m] @ solved
+        off = level - fitted
+        middle = float(np.median(off[use]))
+        scatter = 1.4826 * float(np.median(np.abs(off[use] - middle)))
+        keep = known & (off < middle + 2.5 * scatter) & (off > middle - 4.0 * scatter)
+        if keep.sum() < max(2 * m, 0.3 * known.sum()) or (keep == use).all():
+            break
+        use = keep
+    return np.asarray(fitted)
 
-    There it comes from the second differences along rows, (x[j-1] - 2 x[j] + x[j+1]) / sqrt(6), whose median absolute
-    value stars change little, times what the noise is in units of these where the sky is seen.
-    """
-    if sky.all():
-        return noise
-    steps = np.zeros(pixels.shape, np.float32)
-    steps[:, 1:-1] = (pixels[:, :-2] - 2.0 * pixels[:, 1:-1] + pixels[:, 2:]) / np.sqrt(6.0)
-    fine, here = np.full(sky.shape, np.nan), np.empty(sky.shape)
-    for i in range(sky.shape[0]):
-        for j in range(sky.shape[1]):
-            cell = (slice(i * mesh, (i + 1) * mesh), slice(j * mesh, (j + 1) * mesh))
-            here[i, j] = np.median(noise[cell])
-            good = steps[cell][~bad[cell]]
-            if good.size > 50:
-                fine[i, j] = 1.4826 * np.median(np.abs(good))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = (here / fine)[sky & np.isfinite(fine) & (fine > 0)]
-    ratio = float(np.median(ratios)) if ratios.size else 1.0
-    better = np.where(sky | ~np.isfinite(fine) | (fine <= 0), here, np.minimum(here, ratio * fine))
-    factor = np.where(here > 0, better / np.maximum(here, 1e-30), 1.0)
-    return np.asarray(noise * _spread(factor, mesh, pixels.shape), np.float32)
+
+def _mark(hidden: Flags, bins: Flags) -> None:
+    """Hide the pixels of bins, in place."""
+    rows, columns = bins.shape
+    view = hidden[: rows * BIN, : columns * BIN].reshape(rows, BIN, columns, BIN)
+    view |= bins[:, None, :, None]
+
+
+def _check(data: F4, bad: Flags) -> float:
+    """Standard deviation of the good pixels; raises when there are none or they are constant."""
+    good = data[~bad] if bad.any() else data
+    if good.size == 0:
+        raise PixelError("no good pixel: all are NaN, masked or saturated; nothing can be measured", n_good=0)
+    low, high = float(good.min()), float(good.max())
+    if low == high:
+        raise PixelError(
+            f"all {good.size} good pixels have the value {low:g}: there is no sky noise to measure; "
+            "was the frame exposed and written in full?",
+            value=low,
+        )
+    return float(good.std(dtype=np.float64))

@@ -163,6 +163,7 @@ def frame_image(
             gain_e_adu=frame.gain_e_adu,
             read_noise_e=frame.read_noise_e * float(np.sqrt(frame.n_frames)),
             saturation_adu=None if frame.saturation_in_mask else frame.saturation_adu,
+            bleeding=frame.instrument.bleeding,
             mask=frame.mask,
             wcs=frame.wcs,
             options=ingest,

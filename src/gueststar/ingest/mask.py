@@ -11,11 +11,12 @@ from gueststar.options import Options
 from gueststar.planes import grow_mask
 from gueststar.types import Mask, Psf
 
-__all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_saturated"]
+__all__ = ["FindCosmicRays", "fill_flagged", "flag_borders", "flag_constant", "flag_saturated"]
 
 # Opposite neighbours in four directions, against tracks, and all four nearest, against single pixels.
 _PAIRS = tuple(((dy, dx), (-dy, -dx)) for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)))
 _PROUD = 0.9  # of the threshold, above the median of the eight neighbours
+_CHAIN = 3  # pixels from the top of a ray to which it is followed down
 _NEIGHBOURS = (*_PAIRS, _PAIRS[0] + _PAIRS[1])
 
 
@@ -68,6 +69,44 @@ def flag_borders(pixels: NDArray[np.float32], *, widest: int = 64) -> NDArray[np
     return flags
 
 
+def flag_constant(pixels: NDArray[np.float32], *, block_px: int = 8) -> NDArray[np.int16]:
+    """Flag blocks that hold one single value: not read out or lost on the way, `Mask.NO_DATA`.
+
+    No noise is so small that 64 pixels agree by chance. Blocks of the frame's highest value are `Mask.SATURATED`: so
+    ends a star whose saturation level nobody told. A frame that is constant as a whole stays as it is: there is nothing
+    to tell apart.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx)
+        Counts; not finite where lost already.
+    block_px : int
+        Side of the smallest block looked for.
+    """
+    flags = np.zeros(pixels.shape, np.int16)
+    rows, columns = (n // block_px for n in pixels.shape)
+    blocks = pixels[: rows * block_px, : columns * block_px].reshape(rows, block_px, columns, block_px)
+    alike = np.isfinite(blocks[:, 0, :, 0])
+    for j, i in ((block_px // 2, block_px // 2), (1, block_px - 1), (block_px - 1, 2)):
+        alike &= blocks[:, 0, :, 0] == blocks[:, j, :, i]
+    y, x = np.nonzero(alike)
+    values = blocks[y, 0, x, 0]
+    whole = (blocks[y, :, x, :] == values[:, None, None]).all((1, 2))
+    y, x, values = y[whole], x[whole], values[whole]
+    if values.size == 0 or values.size == rows * columns:
+        return flags
+    top = float(np.nanmax(pixels))
+    for value in np.unique(values)[:16]:
+        near = np.zeros((rows + 2, columns + 2), bool)
+        for dy in range(3):
+            for dx in range(3):
+                near[y[values == value] + dy, x[values == value] + dx] = True
+        spread = np.repeat(np.repeat(near[1:, 1:], block_px, 0), block_px, 1)[: pixels.shape[0], : pixels.shape[1]]
+        same = spread & (pixels[: spread.shape[0], : spread.shape[1]] == value)
+        flags[: spread.shape[0], : spread.shape[1]][same] = int(Mask.SATURATED if value >= top else Mask.NO_DATA)
+    return flags
+
+
 def _border_width(lines: NDArray[np.float32], reach: int) -> int:
     """Number of bad lines at the start."""
     low, middle, high = np.quantile(lines, (0.25, 0.5, 0.75), axis=1)
@@ -114,7 +153,9 @@ class FindCosmicRays(Options):
             y, x = np.nonzero((sign * data > self.threshold_sigma * np.sqrt(sky)) & (mask == 0))
             if y.size == 0:
                 continue
-            sharp = self._sharp(padded * np.float32(sign), sky, y, x, psf)
+            signed = padded * np.float32(sign)
+            sharp = self._sharp(signed, sky, y, x, psf)
+            sharp[sharp] = _not_on_a_flank(signed, y[sharp], x[sharp])
             flags[y[sharp], x[sharp]] = int(Mask.COSMIC_RAY)
         grown = grow_mask(torch.from_numpy(flags), 1).numpy()
         return np.where((flags != 0) | (np.abs(data) > self.grow_sigma * noise), grown, np.int16(0))
@@ -140,6 +181,29 @@ class FindCosmicRays(Options):
             error = np.sqrt((sky + limit * value) / len(group) + limit**2 * (sky + value))
             sharp |= near < limit * value - self.neighbour_sigma * error
         return sharp & proud
+
+
+def _not_on_a_flank(padded: NDArray[np.float32], y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which sharp pixels do not lean on a brighter one that is not sharp.
+
+    On the flank of a star whose PSF has a corner, trailed or out of collimation and barely sampled, light falls along
+    the contour faster than it does from the middle of the star, which sets the limit. A ray is sharp at its top, and a
+    track along its whole length: of each pixel the brightest neighbour is sharp, too, or it is the top itself.
+    """
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    near = np.stack([padded[y + 1 + dy, x + 1 + dx] for dy, dx in steps])
+    top = near.max(0) <= padded[y + 1, x + 1]
+    towards = np.array(steps)[near.argmax(0)]
+    width = padded.shape[1]
+    places = y * width + x
+    order = np.argsort(places)
+    target = (y + towards[:, 0]) * width + x + towards[:, 1]
+    found = np.minimum(np.searchsorted(places[order], target), max(len(places) - 1, 0))
+    parent = np.where(places[order][found] == target, order[found], -1)
+    keep = np.ones(y.size, bool)
+    for _ in range(_CHAIN):
+        keep = top | (keep & (parent >= 0) & keep[parent])
+    return keep
 
 
 def fill_flagged(data: NDArray[np.float32], flagged: NDArray[np.bool_], *, passes: int = 3) -> NDArray[np.float32]:

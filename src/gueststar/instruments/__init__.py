@@ -92,6 +92,7 @@ class Instrument(Options):
     read_noise_e: float | None = Field(None, ge=0, description="Read noise when the header has none, e-")
     dark_e_s: float = Field(0.0, ge=0, description="Dark current, e-/s/px")
     saturation_adu: float | None = Field(None, gt=0, description="Saturation when the header has none, ADU per frame")
+    bleeding: bool = Field(False, description="Charge of saturated stars runs along the columns, as on many CCDs")
     exposure_s: float | None = Field(None, gt=0, description="Exposure time when the header has none, s")
     stack: Literal["single", "sum", "mean"] = Field("single", description="How the frames of a stack were combined")
     mosaic: Literal["none", "bin", "green"] = Field(

@@ -16,6 +16,7 @@ __all__ = ["read_catalog"]
 _NAMES = {
     "ra": ("ra", "ra_deg", "raj2000", "ra_icrs", "radeg", "alpha_j2000"),
     "dec": ("dec", "dec_deg", "dej2000", "decj2000", "de_icrs", "dedeg", "delta_j2000"),
+    "colour": ("colour", "color", "bp_rp", "g_r", "gmr", "b_v", "bv"),
     "mag": ("mag", "phot_g_mean_mag", "gmag", "g", "rmag", "r", "vmag", "v"),
 }
 
@@ -24,7 +25,8 @@ _NAMES = {
 def read_catalog(path: Path) -> Catalog:
     """Read right ascension and declination (ICRS, deg) and magnitude (AB) from a table.
 
-    The columns are found by name, upper or lower case: ``ra``, ``dec`` and ``mag``, or one of their usual other names.
+    The columns are found by name, upper or lower case: ``ra``, ``dec`` and ``mag``, or one of their usual other names;
+    ``colour``, ``bp_rp``, ``g_r`` or ``b_v`` is the colour, where there is one.
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ def read_catalog(path: Path) -> Catalog:
     columns = {}
     for what, names in _NAMES.items():
         found = next((known[name] for name in names if name in known), None)
+        if found is None and what == "colour":
+            continue
         if found is None:
             raise InputError(
                 f"catalogue {path} has no column for {what}; expected one of {', '.join(names)}, "
@@ -56,7 +60,8 @@ def read_catalog(path: Path) -> Catalog:
             )
         columns[what] = np.ma.filled(np.ma.asarray(table[found], dtype=np.float64), np.nan)
     good = np.isfinite(columns["ra"]) & np.isfinite(columns["dec"]) & np.isfinite(columns["mag"])
-    return Catalog(columns["ra"][good], columns["dec"][good], columns["mag"][good])
+    colour = columns["colour"][good] if "colour" in columns else None
+    return Catalog(columns["ra"][good], columns["dec"][good], columns["mag"][good], colour)
 
 
 def _read(path: Path) -> Table:

@@ -57,6 +57,8 @@ def write_image(path: Path, image: Image, *, key: str = "") -> None:
     for plane in _PLANES:
         hdus.append(fits.ImageHDU(image.numpy(plane), header=wcs_cards.copy(), name=plane.upper()))
     notes: dict[str, Any] = {**numbers, **texts, "facts": {k: _json_number(v) for k, v in image.facts.items()}}
+    if image.halo is not None:
+        hdus.append(fits.ImageHDU(image.halo.astype(np.uint8), name="HALO"))
     if image.psf is not None:
         hdus.append(fits.ImageHDU(image.psf.planes.cpu().numpy(), name="PSF"))
         notes["psf"] = {name: getattr(image.psf, name) for name in ("fwhm", "ellipticity", "order", "extent")}
@@ -95,6 +97,8 @@ def _image(hdus: fits.HDUList, notes: dict[str, Any]) -> Image:
     values: dict[str, Any] = {plane: _tensor(hdus[plane.upper()].data) for plane in _PLANES}
     values |= {name: float("nan" if notes[name] is None else notes[name]) for name in _NUMBERS}
     values |= {name: notes[name] for name in _TEXTS}
+    if "HALO" in hdus:
+        values["halo"] = np.array(hdus["HALO"].data) != 0
     if "psf" in notes:
         shape = {**notes["psf"], "extent": tuple(notes["psf"]["extent"])}
         values["psf"] = Psf(_tensor(hdus["PSF"].data), **shape)

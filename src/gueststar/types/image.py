@@ -88,6 +88,9 @@ class Image:
         e- above the sky at which a pixel counts as saturated; inf when there is no limit.
     image_id : str
         Hash of the pixels.
+    halo : ndarray of bool, shape (ny // 8, nx // 8), or None
+        True where blocks of 8 x 8 px lie in the halo, the spikes or a ghost of a bright star; None: nowhere, or not
+        measured. It is no part of the mask: such pixels are good, and what is found there is flagged.
     """
 
     data: torch.Tensor
@@ -108,6 +111,7 @@ class Image:
     instrument: str = "generic"
     header: Mapping[str, Any] = _field(default_factory=dict)
     facts: Mapping[str, Fact] = _field(default_factory=dict)
+    halo: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
