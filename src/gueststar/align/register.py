@@ -216,7 +216,9 @@ def _refine(
     correction = np.zeros((1, 2))
     correction[0] = _vote_shift(base, there, search_px)
     used, matched, rms, index = 0, np.zeros(len(here), bool), float("nan"), np.zeros(len(here), int)
-    for radius in (3.0, 1.5, 1.0, 1.0):
+    # Where the first map is turned, the vote brings a part of the chip together; a plane through that part finds the
+    # rest, a polynomial of higher order runs away from it.
+    for radius, most in ((3.0, 1), (3.0, 1), (1.5, order), (1.0, order), (1.0, order)):
         moved = base + _terms(here, used, shape) @ correction
         distance, index = tree.query(moved, distance_upper_bound=radius)
         matched = np.isfinite(distance)
@@ -225,7 +227,7 @@ def _refine(
         n = int(matched.sum())
         if n < 3:
             return nothing
-        used = min(order, 0 if n < 6 else 1 if n < 20 else 2 if n < 60 else 3)
+        used = min(order, most, 0 if n < 6 else 1 if n < 20 else 2 if n < 60 else 3)
         weight = _weights(a, b, matched, index)
         target = there[index[matched]] - base[matched]
         correction, keep = _clipped_fit(_terms(here[matched], used, shape), target, weight)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from gueststar.detect.local import local_scatter
 from gueststar.detect.measure import aperture_measures, dipoles, local_snr, mask_near, moments, psf_fits
 from gueststar.detect.trails import Trail, find_trails, trail_of
 from gueststar.options import Options
@@ -127,6 +128,7 @@ class Detect(Options):
             "science_snr": local_snr(science.data, science.variance, difference.psf, x, y),
             "reference_snr": local_snr(reference.data, reference.variance, difference.psf, x, y),
             "star_distance": _nearest_source(reference, fit.x, fit.y),
+            "local_scatter": local_scatter(difference, x, y),
             "mask_fraction": fraction,
             "mask_flags": flags,
             "mjd": np.full(len(x), science.mjd_mid),
