@@ -107,14 +107,29 @@ def chain_page() -> str:
     if report is None:
         return title + "\nNot measured yet: run ``python benchmarks/chain.py``.\n"
     ny, nx = report["shape"]
-    rows = [(escape(stage), f"{wall:.3f}", f"{report['cpu_s'][stage]:.3f}") for stage, wall in report["wall_s"].items()]
-    intro = (
-        f"One chip pair of {nx} x {ny} px, one thread, medians over {report['seeds']} simulated pairs;\n"
-        f"version {report['version']}; {report['machine']}. ``chain`` runs from two calibrated images in memory\n"
-        "to scored candidates with stamps: the sum of the stages from ``measure`` to ``classify``. ``ingest`` turns\n"
-        "one raw frame into an image. ``peers`` is the sum of SWarp, hotpants and source-extractor on the same pixels\n"
-        f"in the same run. Peak memory of the process: {report['peak_rss_mb']} MB.\n"
-    )
-    ratios = ", ".join(map(str, report.get("cpu_ratio_peers_to_chain", ())))
-    end = f"\nProcessor time of the peers over that of the chain, each pair: {ratios}.\n" if ratios else ""
-    return "\n".join((title, intro, list_table(("Stage", "Wall, s", "Processor, s"), rows, widths=(50, 25, 25)), end))
+    first, seeds = report["first_seed"], report["seeds"]
+    parts = [
+        title,
+        f"Chip pairs of {nx} x {ny} px, one thread, medians over {seeds} simulated pairs of each kind (seeds\n"
+        f"{first} to {first + seeds - 1}); version {report['version']}; {report['machine']}.\n"
+        "``chain`` runs from two calibrated images in memory to scored candidates with stamps: the sum of the\n"
+        "stages from ``measure`` to ``quality``. ``ingest`` turns one raw frame into an image. ``peers`` is the sum\n"
+        "of SWarp, hotpants and source-extractor on the same pixels in the same run. Peak memory is that of a fresh\n"
+        "process that reads the two images and runs the chain.\n",
+    ]
+    for kind, figures in report["fields"].items():
+        stars = ", ".join(str(count["stars"]) for count in figures["counts"])
+        rows = [
+            (escape(stage), f"{wall:.3f}", f"{figures['cpu_s'][stage]:.3f}")
+            for stage, wall in figures["wall_s"].items()
+        ]
+        peak = figures["peak_mb"]
+        words = (
+            f"Stars of S/N > 5 on the chips: {stars}. Peak memory {peak['chain']} MB, of which {peak['imported']} MB\n"
+            f"are the program and its libraries, and {peak['images'] - peak['imported']} MB the two images.\n"
+        )
+        ratios = ", ".join(map(str, figures.get("cpu_ratio_peers_to_chain", ())))
+        end = f"\nProcessor time of the peers over that of the chain, each pair: {ratios}.\n" if ratios else ""
+        table = list_table(("Stage", "Wall, s", "Processor, s"), rows, widths=(50, 25, 25))
+        parts += [heading(f"{kind.capitalize()} field", "-"), words, table, end]
+    return "\n".join(parts)
