@@ -42,6 +42,30 @@ def real_frames_page() -> str:
     for name, camera in report["cameras"].items():
         if camera.get("bins"):
             parts += [heading(_NAMES.get(name, name), "~"), _bins(camera["bins"])]
+    return "\n".join(parts) + _engines_on_real_frames()
+
+
+def _engines_on_real_frames() -> str:
+    """Return the figures of ``benchmarks/real_engines.py``, or nothing before it was run."""
+    report = read_measured("real_engines.json")
+    if report is None:
+        return ""
+    words = (
+        f"The same {report['inject']} artificial reals in each frame for every engine, the same registration,\n"
+        "search and score; by ``benchmarks/real_engines.py``. Candidates are those left without them, median over\n"
+        "the frames. Bias and pull of the flux are medians at S/N > 10.\n"
+    )
+    parts = ["\n", heading("Engines on real frames", "-"), words]
+    for name, camera in report["cameras"].items():
+        rows = []
+        for engine, figures in camera.items():
+            found = ", ".join(f"{one['found']} of {one['n']}" for one in figures["bins"])
+            bias = f"{100 * figures['bias']:+.1f} ± {100 * figures['bias_err']:.1f}" if "bias" in figures else ""
+            pull = f"{figures['pull_median']:+.2f} ± {figures['pull_scatter']:.2f}" if "bias" in figures else ""
+            left = f"{figures['positive']:g} / {figures['negative']:g}"
+            rows.append((escape(engine), str(figures["frames"]), left, found, bias, pull))
+        header = ("Engine", "Frames", "Candidates + / -", "Found at S/N 5-7, 7-10, 10-20, 20-50", "Bias, %", "Pull")
+        parts += [heading(_NAMES.get(name, name), "~"), list_table(header, rows, widths=(16, 8, 14, 36, 13, 13))]
     return "\n".join(parts)
 
 
