@@ -1,11 +1,12 @@
 """Time the whole chain on one chip pair, stage by stage, against SWarp + hotpants + source-extractor in the same run.
 
-    python benchmarks/chain.py                      # 3 seeds, one chip of 2048 x 1152 px
+    python benchmarks/chain.py                      # 3 seeds of a sparse and of a crowded chip of 2048 x 1152 px
     python benchmarks/chain.py --seeds 5 --out results.json
 
 Both sides start from the same calibrated, sky-subtracted pair with the same (slightly wrong) WCS. Ours begins with
 arrays in memory and ends with scored candidates and stamps; the peers begin with FITS files on disk, as they must, and
-end with a catalogue of positive detections. Peers that are not installed are left out and named. One thread each.
+end with a catalogue of positive detections. Peak memory is that of a fresh process with the pair in memory. Peers that
+are not installed are left out and named. One thread each.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import platform
-import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -40,6 +43,11 @@ from gueststar.simulate.night import SimulatedPair, simulate_pair
 from gueststar.simulate.survey import Survey
 from gueststar.subtract.hotpants import Hotpants
 
+#: What is set in the survey for each kind of field; about 30,000 stars of S/N > 5 when crowded.
+FIELDS: dict[str, dict[str, Any]] = {
+    "sparse": {},
+    "crowded": {"galactic_latitude_deg": (3.0, 5.0), "star_density": 2.0},
+}
 Seconds = dict[str, list[float]]
 
 
@@ -106,46 +114,68 @@ def medians(times: Seconds) -> dict[str, float]:
     return {stage: round(statistics.median(values), 4) for stage, values in times.items()}
 
 
+def memory(science: Image, reference: Image) -> dict[str, int]:
+    """Peaks of a fresh process that has the two images and runs the chain, MB."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "pair.pickle"
+        path.write_bytes(pickle.dumps((science, reference)))
+        command = [sys.executable, str(Path(__file__).with_name("chain_memory.py")), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"chain_memory.py failed: {done.stderr[-500:]}")
+    return dict(json.loads(done.stdout))
+
+
+def measure(kind: str, options: argparse.Namespace, found: dict[str, str]) -> dict[str, Any]:
+    """Times, memory and counts on one kind of field."""
+    watch, counts, peaks = Watch(), [], []
+    survey = Survey(**FIELDS[kind])
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        pair = simulate_pair(survey, seed=seed, shape=tuple(options.shape))
+        science, reference, table = ours(pair, watch)
+        peaks.append(memory(science, reference))
+        detections = peers(science, reference, watch, found)
+        stars = int(((pair.truth["kind"] == "star") & (pair.truth["snr"] > 5)).sum())
+        counts.append({
+            "seed": seed, "stars": stars, "sources": len(science.stars), "ours": len(table),
+            "peers_positive": detections,
+        })  # fmt: skip
+    report: dict[str, Any] = {"wall_s": medians(watch.wall), "cpu_s": medians(watch.cpu), "counts": counts}
+    report["peak_mb"] = {name: max(peak[name] for peak in peaks) for name in ("imported", "images", "chain")}
+    if watch.wall["peers"]:
+        ratios = [peer / own for peer, own in zip(watch.cpu["peers"], watch.cpu["chain"], strict=True)]
+        report["cpu_ratio_peers_to_chain"] = [round(value, 2) for value in sorted(ratios)]
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="simulated pairs (default 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="simulated pairs of each kind of field (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--fields", nargs="+", default=list(FIELDS), choices=list(FIELDS))
     parser.add_argument("--shape", type=int, nargs=2, default=(1152, 2048), metavar=("NY", "NX"))
-    parser.add_argument("--density", type=float, default=1.0, help="factor on the star counts")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as the program does
-    watch, found = Watch(), programs()
-    counts: list[dict[str, Any]] = []
-    survey = Survey(star_density=options.density)
-    ours(simulate_pair(survey, seed=99, shape=(512, 512)), Watch())  # first calls load libraries and the model
-    for seed in range(options.seeds):
-        pair = simulate_pair(survey, seed=seed, shape=tuple(options.shape))
-        science, reference, table = ours(pair, watch)
-        if seed == 0:
-            # Of this process so far, the simulator included: an upper bound for the chain.
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-        detections = peers(science, reference, watch, found)
-        counts.append({"seed": seed, "sources": len(science.stars), "ours": len(table), "peers_positive": detections})
+    found = programs()
+    ours(simulate_pair(Survey(), seed=99, shape=(512, 512)), Watch())  # first calls load libraries and the model
     report = {
         "version": __version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, 1 thread",
         "shape": list(options.shape),
         "seeds": options.seeds,
-        "wall_s": medians(watch.wall),
-        "cpu_s": medians(watch.cpu),
-        "peak_rss_mb": round(peak),
-        "counts": counts,
+        "first_seed": options.first_seed,
+        "fields": {kind: measure(kind, options, found) for kind in options.fields},
     }
-    if watch.wall["peers"]:
-        ratios = [peer / own for peer, own in zip(watch.cpu["peers"], watch.cpu["chain"], strict=True)]
-        report["cpu_ratio_peers_to_chain"] = [round(value, 2) for value in sorted(ratios)]
-    print(f"{'stage':20s} {'wall s':>8s} {'cpu s':>8s}   medians over {options.seeds} seeds, {report['machine']}")
-    for stage, value in report["wall_s"].items():
-        print(f"{stage:20s} {value:8.3f} {report['cpu_s'][stage]:8.3f}")
-    print(f"peak memory {report['peak_rss_mb']} MB; candidates {counts}")
-    if "cpu_ratio_peers_to_chain" in report:
-        print(f"peers / chain, processor time, each seed: {report['cpu_ratio_peers_to_chain']}")
+    for kind, figures in report["fields"].items():
+        print(f"\n{kind}: {[count['stars'] for count in figures['counts']]} stars")
+        print(f"{'stage':20s} {'wall s':>8s} {'cpu s':>8s}   medians over {options.seeds} seeds, {report['machine']}")
+        for stage, value in figures["wall_s"].items():
+            print(f"{stage:20s} {value:8.3f} {figures['cpu_s'][stage]:8.3f}")
+        print(f"peak memory, MB: {figures['peak_mb']}; {figures['counts']}")
+        if "cpu_ratio_peers_to_chain" in figures:
+            print(f"peers / chain, processor time, each seed: {figures['cpu_ratio_peers_to_chain']}")
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -1,12 +1,14 @@
 """Compare subtraction engines and peers on simulated fields of known truth, and time the chain against the usual one.
 
     python benchmarks/frontend.py                                  # every field, three seeds
-    python benchmarks/frontend.py --fields sparse crowded --seeds 5 --engines kernel zogy
+    python benchmarks/frontend.py --fields sparse crowded --seeds 5 --engines kernel zogy --slow-peers 2
     python benchmarks/frontend.py --out docs/measured/frontend.json --figure docs/images/frontend.png
 
 Every engine gets the same calibrated pair, registered by gueststar from a header WCS that is wrong by about 0.3 px;
 ``SWarp + hotpants`` is the usual chain, resampled by the header's own WCS. All differences are scored and searched by
-the same code, so that only the pixels differ. Peers that are not installed are left out and named.
+the same code, so that only the pixels differ. Published packages are run where they are installed, on the first seeds
+only, for they are slow. Peers that are not installed are left out and named. The same skies with a perfect WCS tell
+what the error of the WCS does.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import torch
 from frontend_parts import engines as parts
 from frontend_parts.fields import FIELDS, SHAPE, FieldPair, make_pair
 from frontend_parts.judge import judge
-from frontend_parts.tables import summarise, table_lines
+from frontend_parts.packages import PACKAGES, PackageError, run_package
+from frontend_parts.tables import summarise, table_lines, wcs_error_of
 
 from gueststar import __version__
 from gueststar.align import Align
@@ -64,39 +67,63 @@ def judged(pair: FieldPair, aligned: Image, difference: Difference) -> Row:
 
 
 def measure(field: str, seed: int, options: argparse.Namespace, found: dict[str, str]) -> list[Row]:
-    """All engines and peers on one pair."""
+    """All engines and peers on one pair, and the usual chains again on the same sky with a perfect WCS."""
     pair = make_pair(field, seed, tuple(options.shape))
     aligned = Align()(pair.science, pair.reference)
-    common = {"field": field, "seed": seed, "sources": len(pair.science.stars), "fwhm_px": pair.science.psf.fwhm}
-    rows = []
-
-    def add(name: str, difference: Difference, on: Image, **times: float) -> None:
-        rows.append({**common, "engine": name, **judged(pair, on, difference), "seconds": times})
-        print("  " + table_lines([summarise([rows[-1]])])[-1], flush=True)
-
-    add("oracle", parts.oracle(pair), aligned)
+    rows: list[Row] = []
+    _add(rows, pair, "oracle", parts.oracle(pair), aligned, field, seed)
     for name, engine in parts.engines(options.engines).items():
         try:
             difference = engine(pair.science, aligned)
         except GueststarError as error:
             print(f"  {name}: {error}")
             continue
-        add(name, difference, aligned, **chain_times(pair, engine, options.repeats))
-    if "hotpants" in found:
-        engine = parts.engines(["hotpants"])["hotpants"]
-        if "hotpants" not in options.engines:
-            add("hotpants, our registration", engine(pair.science, aligned), aligned)
+        _add(rows, pair, name, difference, aligned, field, seed, **chain_times(pair, engine, options.repeats))
+    if "hotpants" in found and "hotpants" not in options.engines:
+        difference = parts.engines(["hotpants"])["hotpants"](pair.science, aligned)
+        _add(rows, pair, "hotpants, our registration", difference, aligned, field, seed)
     if {"hotpants", "SWarp"} <= set(found):
-        moved, swarp_s = parts.swarp(found["SWarp"], pair)
-        times = {"align": swarp_s, "subtract": parts.hotpants_alone(pair, moved, found["hotpants"])}
-        difference = engine(pair.science, moved)
-        if "extractor" in found:
-            times["detect"] = parts.extractor(found["extractor"], difference)
-        add("SWarp + hotpants", difference, moved, **times, chain=sum(times.values()))
-    if "sfft" in found and seed < options.sfft_seeds:
-        difference, seconds = parts.sfft_package(pair, aligned)
-        add("sfft package", difference, aligned, subtract=seconds)
+        _usual_chain(rows, pair, "SWarp + hotpants", field, seed, found)
+    if seed < options.first_seed + options.slow_peers:
+        for name, (label, _) in PACKAGES.items():
+            if name not in found:
+                continue
+            try:
+                difference, seconds = run_package(name, pair.science, aligned, timeout_s=options.timeout)
+            except PackageError as error:
+                print(f"  {label}: {error}")
+                continue
+            _add(rows, pair, label, difference, aligned, field, seed, subtract=seconds)
+    if not options.no_perfect_wcs:
+        exact = make_pair(field, seed, tuple(options.shape), perfect_wcs=True)
+        aligned = Align()(exact.science, exact.reference)
+        difference = parts.engines(["kernel"])["kernel"](exact.science, aligned)
+        _add(rows, exact, "kernel, perfect WCS", difference, aligned, field, seed)
+        if {"hotpants", "SWarp"} <= set(found):
+            _usual_chain(rows, exact, "SWarp + hotpants, perfect WCS", field, seed, found)
     return rows
+
+
+def _add(
+    rows: list[Row], pair: FieldPair, name: str, difference: Difference, on: Image, field: str, seed: int,
+    **times: float,
+) -> None:  # fmt: skip
+    """Judge a difference, keep the row, and show it."""
+    common = {"field": field, "seed": seed, "sources": len(pair.science.stars), "fwhm_px": pair.science.psf.fwhm}
+    rows.append(
+        {**common, "wcs_error": pair.wcs_error, "engine": name, **judged(pair, on, difference), "seconds": times}
+    )
+    print("  " + table_lines([summarise([rows[-1]])])[-1], flush=True)
+
+
+def _usual_chain(rows: list[Row], pair: FieldPair, name: str, field: str, seed: int, found: dict[str, str]) -> None:
+    """SWarp by the headers' WCS, hotpants, and source-extractor for its time; the detections are our own."""
+    moved, swarp_s = parts.swarp(found["SWarp"], pair)
+    times = {"align": swarp_s, "subtract": parts.hotpants_alone(pair, moved, found["hotpants"])}
+    difference = parts.engines(["hotpants"])["hotpants"](pair.science, moved)
+    if "extractor" in found:
+        times["detect"] = parts.extractor(found["extractor"], difference)
+    _add(rows, pair, name, difference, moved, field, seed, **times, chain=sum(times.values()))
 
 
 def main() -> None:
@@ -106,7 +133,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3, help="timings of the chain; the fastest counts (default 3)")
-    parser.add_argument("--sfft-seeds", type=int, default=1, help="seeds for the slow package sfft (default 1)")
+    parser.add_argument(
+        "--slow-peers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run the packages, 3 to 60 s a chip, on the first N seeds only (default 1)",
+    )
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds a package may take (default 600)")
+    parser.add_argument("--no-perfect-wcs", action="store_true", help="leave out the same skies with a perfect WCS")
     parser.add_argument("--shape", type=int, nargs=2, default=SHAPE, metavar=("NY", "NX"))
     parser.add_argument("--no-peers", action="store_true", help="our own engines only")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -114,10 +149,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = {} if options.no_peers else parts.available()
-    missing = {"SWarp", "hotpants", "extractor", "sfft"} - set(found)
-    if missing and not options.no_peers:
-        print(f"peers not installed, left out: {', '.join(sorted(missing))}")
-    rows = []
+    rows: list[Row] = []
+    started = parts.cpu_seconds()
     for field in options.fields:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             print(f"{field}, seed {seed}", flush=True)
@@ -130,12 +163,16 @@ def main() -> None:
         if any(row["field"] == field and row["engine"] == name for row in rows)
     ]
     print("\n".join(table_lines(summary)))
+    print(f"processor time: {parts.cpu_seconds() - started:.0f} s")
     report = {
         "version": __version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, 1 thread",
         "shape": list(options.shape),
         "seeds": options.seeds,
         "first_seed": options.first_seed,
+        "slow_peers": min(options.slow_peers, options.seeds),
+        "missing": sorted(({"SWarp", "hotpants", "extractor"} | set(PACKAGES)) - set(found)),
+        "wcs_error": wcs_error_of(rows),
         "summary": summary,
     }
     if options.out:

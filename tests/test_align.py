@@ -15,6 +15,8 @@ from gueststar.align.patterns import match_patterns
 from gueststar.align.register import register, wcs_map
 from gueststar.align.resample import position_grid, resample
 from gueststar.errors import AlignmentError
+from gueststar.simulate.survey import Survey
+from gueststar.simulate.visits import Visit, simulate_frame
 from gueststar.types import Image, Mask, Psf, Stars
 
 SHAPE = (256, 280)
@@ -91,6 +93,22 @@ def test_a_wcs_that_is_a_little_off_is_put_right(offset_px):
     found = register(science, replace(reference, wcs=tan_wcs(camera=camera, offset_px=offset_px)))
     assert np.abs(found(probes()) - camera(probes())).max() < 0.12
     assert found.shift_px == pytest.approx(np.hypot(*offset_px), abs=0.1)
+
+
+def test_a_wcs_that_is_turned_is_put_right_everywhere():
+    """A simulated chip whose WCS is turned by 9 px at the corners: at first only a part of the stars meet."""
+    quiet = {"trailing_rate": 0.0, "defocus_rate": 0.0, "bad_seeing_rate": 0.0, "cloud_patch_rate": 0.0}
+    frames, stars = [], []
+    for visit, failure in ((9, 1.0), (0, 0.0)):
+        survey = Survey(**quiet, wcs_failure_rate=failure)
+        frame, truth = simulate_frame(survey, Visit(10, "Q1-11", visit), seed=101, shape=(1128, 1000))
+        frames.append(frame.image())
+        stars.append(truth[(truth["kind"] == "star") & (truth["snr"] > 5)])
+    found = register(*frames)
+    _, i, j = np.intersect1d(stars[0]["source_id"], stars[1]["source_id"], return_indices=True)
+    here, there = (np.column_stack((table["x"], table["y"])) for table in (stars[0][i], stars[1][j]))
+    assert np.quantile(np.hypot(*(wcs_map(*frames)(here) - there).T), 0.9) > 6.0
+    assert np.quantile(np.hypot(*(found(here) - there).T), 0.98) < 0.15
 
 
 def test_distortion_is_followed():

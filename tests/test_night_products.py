@@ -140,12 +140,13 @@ def test_candidates_come_back_with_units(tmp_path: Path, n: int) -> None:
 def test_candidates_of_runs_before_trails_are_read(tmp_path: Path) -> None:
     path = tmp_path / "candidates.parquet"
     table = candidates(3).table
-    table.remove_columns([name for name in table.colnames if name.startswith("trail_")])
+    table.remove_columns([name for name in table.colnames if name.startswith(("trail_", "local_"))])
     write_table(path, table, provenance={"version": "1"})
     read = read_candidates(path)
     assert (read["trail_length"] == 0).all()
     assert (read["trail_peaks"] == 0).all()
     assert np.isnan(read["trail_x0"]).all()
+    assert np.isnan(read["local_scatter"]).all()
 
 
 def test_damaged_candidates_are_an_input_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from gueststar.errors import ConfigError
 from gueststar.quality import CAUSES, Quality, transparency_scatter
@@ -60,15 +61,36 @@ def patchy() -> np.ndarray:
     return np.where(stars().x > 200, 0.6, 1.0)
 
 
+def moved(*, half: bool) -> Stars:
+    """Stars of which those in one half of the chip are 5 px away from where they are on the other image."""
+    plain = stars()
+    return replace(plain, x=np.where((plain.x > 200) | (not half), plain.x + 5.0, plain.x))
+
+
+def wavy(*, amplitude: float) -> torch.Tensor:
+    """A level that varies over the chip, e-; the noise of the images here is 10 e-."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return torch.from_numpy((amplitude * np.sin(x / 60.0) * np.cos(y / 50.0)).astype(np.float32))
+
+
+def crowd() -> torch.Tensor:
+    """Light on all pixels, smooth over 4 px, and noise of a tenth of it."""
+    rng = np.random.default_rng(4)
+    light = gaussian_filter(rng.normal(0.0, 1.0, SHAPE), 4.0)
+    return torch.from_numpy((10.0 * light / light.std() + rng.normal(0.0, 1.0, SHAPE)).astype(np.float32))
+
+
 GOOD = (image(), image(), difference(), many(3))
 BAD = {
     "misaligned": (image(), image(facts={"align_rms_px": 1.2}), difference(), many(3)),
-    "trailed": (image(psf=stamp(4.0, 1.5)), image(), difference(), many(3)),
-    "wide PSF": (image(psf=stamp(7.0)), image(psf=stamp(2.1)), difference(), many(3)),
+    "misaligned in part": (image(), image(stars=moved(half=True)), difference(), many(3)),
+    "trailed": (image(psf=stamp(4.0, 1.8)), image(), difference(), many(3)),
+    "wide PSF": (image(psf=stamp(8.8)), image(psf=stamp(2.1)), difference(), many(3)),
     "clouds": (image(stars=stars(dimming=patchy())), image(), difference(), many(3)),
-    "crowded": (image(stars=stars(3000)), image(), difference(), many(3)),
+    "crowded": (replace(image(), data=crowd()), image(), difference(), many(3)),
     "bright star": (image(facts={"saturated_fraction": 0.2}), image(), difference(), many(3)),
     "high background": (replace(image(), variance=torch.full(SHAPE, 4e4)), image(), difference(), many(3)),
+    "structured background": (image(), image(), difference(data=wavy(amplitude=12.0)), many(3)),
     "reference holes": (image(), image(), difference(mask=flagged(0.8)), many(3)),
     "poor subtraction": (image(), image(), difference(facts={"kernel_misfit": 0.4, "kernel_sum": 1.0}), many(3)),
     "too many candidates": (image(), image(), difference(), many(200)),

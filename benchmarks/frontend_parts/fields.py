@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from simulated_night import on_frame
 
 from gueststar.simulate import exposure, visits
+from gueststar.simulate.camera import make_wcs, world_to_pixel
 from gueststar.simulate.night import simulate_pair
 from gueststar.simulate.survey import Survey
 from gueststar.types import Image
@@ -49,7 +50,8 @@ class FieldPair:
     """A calibrated pair and what is true about it.
 
     `truth` of the science frame and `reference_truth` (x and y on the science frame); `scene` (ny, nx) is the light of
-    the science frame without transients and noise, e-.
+    the science frame without transients and noise, e-. `wcs_error` is how far the headers put the reference's stars
+    from where they are on the science frame: see `wcs_errors`.
     """
 
     science: Image
@@ -57,6 +59,7 @@ class FieldPair:
     truth: Table
     reference_truth: Table
     scene: NDArray[np.float32]
+    wcs_error: dict[str, float]
 
 
 @contextmanager
@@ -79,14 +82,35 @@ def _recorded() -> Iterator[tuple[list[Any], list[Any]]]:
         yield frames, scenes
 
 
-def make_pair(field: str, seed: int, shape: tuple[int, int] = SHAPE) -> FieldPair:
-    """Simulate and ingest a pair of a kind of field."""
+def make_pair(field: str, seed: int, shape: tuple[int, int] = SHAPE, *, perfect_wcs: bool = False) -> FieldPair:
+    """Simulate and ingest a pair of a kind of field; with `perfect_wcs` of headers that are right to the last pixel."""
     quiet = Survey.quiet().model_dump()
-    survey = Survey(**{**quiet, **_COMMON, **FIELDS[field]})
+    exact = dict.fromkeys(("wcs_shift_px", "wcs_rotation_px", "wcs_gradient_px", "wobble_px"), 0.0)
+    survey = Survey(**{**quiet, **_COMMON, **FIELDS[field], **(exact if perfect_wcs else {})})
     with _recorded() as (frames, scenes):
         pair = simulate_pair(survey, seed=seed, shape=shape)
     reference_truth = on_frame(frames[1][1], pair.truth, pair.science.header)
-    return FieldPair(pair.science.image(), pair.reference.image(), pair.truth, reference_truth, scenes[0])
+    error = wcs_errors(pair.truth, frames[1][1], pair.science.header, pair.reference.header)
+    return FieldPair(pair.science.image(), pair.reference.image(), pair.truth, reference_truth, scenes[0], error)
+
+
+def wcs_errors(truth: Table, reference_truth: Table, header: Any, reference_header: Any) -> dict[str, float]:
+    """Error of the headers' map from reference to science, rms over the stars, px: whole, and its parts.
+
+    `shift` is the mean, `linear` what rotation and scale add over the chip, `curved` the rest.
+    """
+    mine, theirs = (table[np.isin(table["kind"], ("star",)) & (table["snr"] > 5)] for table in (truth, reference_truth))
+    _, i, j = np.intersect1d(mine["source_id"], theirs["source_id"], return_indices=True)
+    sky = make_wcs(dict(reference_header)).pixel_to_world_values(theirs["x"][j], theirs["y"][j])
+    x, y = world_to_pixel(make_wcs(dict(header)), *sky)
+    here = np.column_stack((mine["x"][i], mine["y"][i]))
+    off = np.column_stack((x, y)) - here
+    scaled = 2.0 * here / np.array([header["NAXIS1"], header["NAXIS2"]]) - 1.0
+    terms = np.column_stack((np.ones(len(here)), scaled))
+    linear = terms @ np.linalg.lstsq(terms, off, rcond=None)[0]
+    parts = {"rms": off, "shift": np.broadcast_to(off.mean(0), off.shape), "linear": linear - off.mean(0)}
+    parts["curved"] = off - linear
+    return {f"{name}_px": round(float(np.sqrt((part**2).sum(1).mean())), 4) for name, part in parts.items()}
 
 
 def oracle_data(pair: FieldPair) -> torch.Tensor:

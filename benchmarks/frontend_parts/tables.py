@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["summarise", "table_lines"]
+__all__ = ["summarise", "table_lines", "wcs_error_of"]
 
 Row = dict[str, Any]
 
@@ -43,6 +43,16 @@ def summarise(rows: Sequence[Row]) -> Row:
             causes[cause] = causes.get(cause, 0) + count
     summary["causes"] = dict(sorted(causes.items(), key=lambda item: -item[1]))
     return summary
+
+
+def wcs_error_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Median over the pairs of the error of the headers' WCS and of its parts, rms px, as they are and 'perfect'."""
+    done: dict[str, float] = {}
+    for prefix, names in (("", ("oracle",)), ("perfect_", ("kernel, perfect WCS",))):
+        chosen = [row["wcs_error"] for row in rows if row["engine"] in names]
+        if chosen:
+            done |= {prefix + key: round(float(np.median([one[key] for one in chosen])), 4) for key in chosen[0]}
+    return done
 
 
 def table_lines(summary: Sequence[Row]) -> list[str]:

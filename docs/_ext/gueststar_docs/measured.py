@@ -42,6 +42,30 @@ def real_frames_page() -> str:
     for name, camera in report["cameras"].items():
         if camera.get("bins"):
             parts += [heading(_NAMES.get(name, name), "~"), _bins(camera["bins"])]
+    return "\n".join(parts) + _engines_on_real_frames()
+
+
+def _engines_on_real_frames() -> str:
+    """Return the figures of ``benchmarks/real_engines.py``, or nothing before it was run."""
+    report = read_measured("real_engines.json")
+    if report is None:
+        return ""
+    words = (
+        f"The same {report['inject']} artificial reals in each frame for every engine, the same registration,\n"
+        "search and score; by ``benchmarks/real_engines.py``. Candidates are those left without them, median over\n"
+        "the frames. Bias and pull of the flux are medians at S/N > 10.\n"
+    )
+    parts = ["\n", heading("Engines on real frames", "-"), words]
+    for name, camera in report["cameras"].items():
+        rows = []
+        for engine, figures in camera.items():
+            found = ", ".join(f"{one['found']} of {one['n']}" for one in figures["bins"])
+            bias = f"{100 * figures['bias']:+.1f} ± {100 * figures['bias_err']:.1f}" if "bias" in figures else ""
+            pull = f"{figures['pull_median']:+.2f} ± {figures['pull_scatter']:.2f}" if "bias" in figures else ""
+            left = f"{figures['positive']:g} / {figures['negative']:g}"
+            rows.append((escape(engine), str(figures["frames"]), left, found, bias, pull))
+        header = ("Engine", "Frames", "Candidates + / -", "Found at S/N 5-7, 7-10, 10-20, 20-50", "Bias, %", "Pull")
+        parts += [heading(_NAMES.get(name, name), "~"), list_table(header, rows, widths=(16, 8, 14, 36, 13, 13))]
     return "\n".join(parts)
 
 
@@ -107,14 +131,29 @@ def chain_page() -> str:
     if report is None:
         return title + "\nNot measured yet: run ``python benchmarks/chain.py``.\n"
     ny, nx = report["shape"]
-    rows = [(escape(stage), f"{wall:.3f}", f"{report['cpu_s'][stage]:.3f}") for stage, wall in report["wall_s"].items()]
-    intro = (
-        f"One chip pair of {nx} x {ny} px, one thread, medians over {report['seeds']} simulated pairs;\n"
-        f"version {report['version']}; {report['machine']}. ``chain`` runs from two calibrated images in memory\n"
-        "to scored candidates with stamps: the sum of the stages from ``measure`` to ``classify``. ``ingest`` turns\n"
-        "one raw frame into an image. ``peers`` is the sum of SWarp, hotpants and source-extractor on the same pixels\n"
-        f"in the same run. Peak memory of the process: {report['peak_rss_mb']} MB.\n"
-    )
-    ratios = ", ".join(map(str, report.get("cpu_ratio_peers_to_chain", ())))
-    end = f"\nProcessor time of the peers over that of the chain, each pair: {ratios}.\n" if ratios else ""
-    return "\n".join((title, intro, list_table(("Stage", "Wall, s", "Processor, s"), rows, widths=(50, 25, 25)), end))
+    first, seeds = report["first_seed"], report["seeds"]
+    parts = [
+        title,
+        f"Chip pairs of {nx} x {ny} px, one thread, medians over {seeds} simulated pairs of each kind (seeds\n"
+        f"{first} to {first + seeds - 1}); version {report['version']}; {report['machine']}.\n"
+        "``chain`` runs from two calibrated images in memory to scored candidates with stamps: the sum of the\n"
+        "stages from ``measure`` to ``quality``. ``ingest`` turns one raw frame into an image. ``peers`` is the sum\n"
+        "of SWarp, hotpants and source-extractor on the same pixels in the same run. Peak memory is that of a fresh\n"
+        "process that reads the two images and runs the chain.\n",
+    ]
+    for kind, figures in report["fields"].items():
+        stars = ", ".join(str(count["stars"]) for count in figures["counts"])
+        rows = [
+            (escape(stage), f"{wall:.3f}", f"{figures['cpu_s'][stage]:.3f}")
+            for stage, wall in figures["wall_s"].items()
+        ]
+        peak = figures["peak_mb"]
+        words = (
+            f"Stars of S/N > 5 on the chips: {stars}. Peak memory {peak['chain']} MB, of which {peak['imported']} MB\n"
+            f"are the program and its libraries, and {peak['images'] - peak['imported']} MB the two images.\n"
+        )
+        ratios = ", ".join(map(str, figures.get("cpu_ratio_peers_to_chain", ())))
+        end = f"\nProcessor time of the peers over that of the chain, each pair: {ratios}.\n" if ratios else ""
+        table = list_table(("Stage", "Wall, s", "Processor, s"), rows, widths=(50, 25, 25))
+        parts += [heading(f"{kind.capitalize()} field", "-"), words, table, end]
+    return "\n".join(parts)

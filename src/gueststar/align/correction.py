@@ -115,7 +115,10 @@ def refine(
         if radius == _RADII_PX[0] * max(1.0, scale) and done.matched and row.size < 1.02 * done.matched:
             radii = list(_RADII_PX[1:])  # no more to be found that far away
         variance = _variance(a[row], b[index], scale)
-        most = min(order, _most_order(row.size, narrow=not radii))
+        # Where the first map is turned, the vote brings a part of the chip together: a plane through it finds the
+        # rest, a polynomial of higher order runs away from it.
+        wide = radius == _RADII_PX[0] * max(1.0, scale)
+        most = min(order, _most_order(row.size, narrow=not radii), 1 if wide else order)
         done, coefficients = _fit(terms[row], there[index] - base[row], variance, most)
         moved = base + terms[:, : len(coefficients)] @ coefficients
     return done

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from gueststar.detect.blends import fit_blends
 from gueststar.detect.dipoles import beyond_shift, dipoles, shift_centres
 from gueststar.detect.false_alarms import correlation_of, false_alarm_rate
+from gueststar.detect.local import local_scatter
 from gueststar.detect.measure import (
     PsfFit,
     aperture_measures,
@@ -189,6 +190,7 @@ def _measured(
         "science_snr": local_snr(science.data, science.variance, difference.psf, x, y),
         "reference_snr": local_snr(reference.data, reference.variance, difference.psf, x, y),
         "star_distance": _nearest_source(reference, fit.x, fit.y),
+        "local_scatter": local_scatter(difference, x, y),
         "mask_fraction": fraction,
         "mask_flags": flags | informative_flags(difference, science, reference, x, y),
         "mjd": np.full(len(x), science.mjd_mid),

@@ -212,9 +212,10 @@ def read_candidates(path: Path) -> Candidates:
         table[field.name].unit = notes.get("unit") or None
         table[field.name].description = notes.get("description") or None
     table.meta.update(json.loads((stored.schema.metadata or {}).get(b"gueststar", b"{}")))
-    # Runs made before trails were looked for have none of these columns.
+    # Runs of earlier versions lack these columns.
     for column in CANDIDATE_COLUMNS:
-        if column.name.startswith("trail_") and column.name not in table.colnames:
+        later = column.name.startswith("trail_") or column.name == "local_scatter"
+        if later and column.name not in table.colnames:
             nothing = 0 if column.name in ("trail_length", "trail_peaks") else np.nan
             table[column.name] = np.full(len(table), nothing, column.dtype)
     return Candidates(table)

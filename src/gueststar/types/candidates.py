@@ -71,6 +71,12 @@ CANDIDATE_COLUMNS: tuple[CandidateColumn, ...] = tuple(
         ("science_snr", "f4", "", "PSF signal to noise at the position in the science image"),
         ("reference_snr", "f4", "", "PSF signal to noise at the position in the matched reference"),
         ("star_distance", "f4", "pix", "to the nearest source found in the reference"),
+        (
+            "local_scatter",
+            "f4",
+            "",
+            "scatter of the score within 32 px: 1 on empty sky, more where stars leave residuals",
+        ),
         ("mask_fraction", "f4", "", "share of flagged pixels within 1 FWHM"),
         ("mask_flags", "i4", "", "bits of Mask within 1 FWHM; BRIGHT_STAR and COSMIC_RAY also of the candidate itself"),
         ("mjd", "f8", "d", "UTC at mid-exposure"),
