@@ -121,8 +121,9 @@ def test_a_limit_of_zero_switches_a_gate_off(cause: str) -> None:
 
 def test_the_worst_cause_comes_first() -> None:
     report = Quality()(image(), image(facts={"align_rms_px": 0.4}), difference(mask=flagged(0.8)), many(500))
-    assert report.causes[0] == "too many candidates"
-    assert set(report.causes) >= {"misaligned", "reference holes"}
+    # Holes are 1.33 times beyond their limit, the registration 1.14 times; candidates may follow from both.
+    assert report.causes[:2] == ("reference holes", "misaligned")
+    assert report.causes[-1] == "too many candidates"
 
 
 def test_what_cannot_be_measured_rejects_nothing() -> None:

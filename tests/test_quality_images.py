@@ -99,9 +99,10 @@ def test_the_level_of_the_sky_scatters_as_drawn(reference: Image) -> None:
 
 def test_a_bright_star_is_named(reference: Image) -> None:
     report = judged(with_star(frame(3), radius=75.0).image(), reference).quality
-    # Its aureole lies over all of so small a frame, and is named as what it is there, too.
+    # Its aureole lies over all of so small a frame, and the reference has no such star: both are named, too.
     assert "bright star" in report.causes
-    assert set(report.causes) <= {"bright star", "structured background", "high background", "crowded"}
+    effects = {"structured background", "poor subtraction", "too many candidates"}
+    assert set(report.causes) <= {"bright star", "high background", "crowded"} | effects
     assert report.numbers["quality_saturated"] == pytest.approx(np.pi * 75.0**2 / np.prod(SHAPE), rel=0.25)
 
 
@@ -135,5 +136,4 @@ def test_holes_of_the_reference_are_named(reference: Image) -> None:
 
 def test_a_registration_that_holds_in_part_is_named(reference: Image) -> None:
     report = judged(drifted(frame(3).image()), reference).quality
-    assert report.causes[0] in ("misaligned in part", "poor subtraction", "too many candidates")
-    assert "misaligned in part" in report.causes
+    assert report.causes[0] == "misaligned in part"

@@ -144,9 +144,13 @@ def box_mean(plane: torch.Tensor, radius: int) -> torch.Tensor:
 def gather_stamps(plane: torch.Tensor, x: NDArray[np.int64], y: NDArray[np.int64], size: int) -> torch.Tensor:
     """Cut squares of side `size` (odd) centred on whole pixels; zero outside the plane; shape (n, size, size)."""
     ny, nx = (int(n) for n in plane.shape)
-    steps = torch.arange(size, device=plane.device) - size // 2
-    v = torch.as_tensor(np.asarray(y, np.int64), device=plane.device)[:, None] + steps
-    u = torch.as_tensor(np.asarray(x, np.int64), device=plane.device)[:, None] + steps
+    x, y, radius = np.asarray(x, np.int64), np.asarray(y, np.int64), size // 2
+    if ((x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)).all() and min(ny, nx) >= size:
+        top, left = (torch.as_tensor(axis - radius, device=plane.device) for axis in (y, x))
+        return plane.unfold(0, size, 1).unfold(1, size, 1)[top, left]
+    steps = torch.arange(size, device=plane.device) - radius
+    v = torch.as_tensor(y, device=plane.device)[:, None] + steps
+    u = torch.as_tensor(x, device=plane.device)[:, None] + steps
     # By flat places, and filled up at the edges afterwards: a padded copy of the plane would cost far more.
     flat = (v.clamp(0, ny - 1) * nx)[:, :, None] + u.clamp(0, nx - 1)[:, None, :]
     stamps = torch.take(plane, flat)

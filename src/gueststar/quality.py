@@ -39,6 +39,7 @@ CAUSES: dict[str, tuple[str, str, str]] = {
     "too many candidates": ("quality_candidates", "per million pixels", "candidates"),
 }
 _CELLS = (4, 6)
+_EFFECTS = ("structured background", "poor subtraction", "too many candidates")  # also of other causes; named last
 _CROWD = 0.85  # share of light from which source lists say little
 _FEWEST_BRIGHT = 8  # stars that tell whether the registration holds everywhere
 _FEWEST = 4  # stars in a cell of the transparency map
@@ -51,7 +52,8 @@ class QualityReport:
     Parameters
     ----------
     causes : tuple of str
-        Names of the gates that the image failed, the worst first; empty: it passed.
+        Names of the gates that the image failed, the worst first, then what may follow from others; empty: it
+        passed.
     reason : str
         The same in words, with numbers and limits.
     numbers : mapping
@@ -106,14 +108,15 @@ class Quality(Options):
         QualityReport
         """
         numbers = _measured(science, reference, difference, candidates)
-        failed: list[tuple[float, str, str]] = []
+        failed: list[tuple[bool, float, str, str]] = []
         for cause, (name, unit, option) in CAUSES.items():
             value, limit = numbers[name], float(getattr(self, option))
             if isinstance(value, float) and limit > 0 and value > limit:
                 words = f"{cause}: {value:.3g} {unit}".rstrip() + f", limit {limit:g} (quality.{option})"
-                failed.append((value / limit, cause, words))
-        failed.sort(reverse=True)
-        return QualityReport(tuple(cause for _, cause, _ in failed), "; ".join(words for *_, words in failed), numbers)
+                failed.append((cause in _EFFECTS, -value / limit, cause, words))
+        failed.sort()
+        causes = tuple(cause for *_, cause, _ in failed)
+        return QualityReport(causes, "; ".join(words for *_, words in failed), numbers)
 
 
 def _measured(science: Image, reference: Image, difference: Difference, candidates: Candidates) -> dict[str, Fact]:
@@ -187,7 +190,7 @@ def light_share(science: Image) -> float | None:
     scatter = []
     for step in (1, 16):
         first, second = (plane[::8, ::4] for plane in (science.data[:, :-step], science.data[:, step:]))
-        good = ((science.mask[:, :-step] | science.mask[:, step:]) == 0)[::8, ::4]
+        good = (science.mask[::8, :-step:4] | science.mask[::8, step::4]) == 0
         values = (first - second)[good].cpu().numpy()
         if values.size < 1000:
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.wcs import NoConvergence
+from astropy.wcs import WCS, NoConvergence
 from numpy.typing import NDArray
 
 from gueststar.align.correction import Correction, polynomial_terms, refine, sound, star_positions
@@ -240,16 +240,33 @@ def wcs_map(science: Image, reference: Image) -> Map:
     if here is None or there is None:
         raise AlignmentError("a map through the sky needs a WCS on both images")
 
+    plain = _same_sky(here, there)
+
     def mapped(points: Points) -> Points:
-        # Through sky objects, so that galactic or transposed axes on either side mean what they say.
-        sky = here.pixel_to_world(points[:, 0], points[:, 1])
         try:
-            x, y = there.world_to_pixel(sky)
+            if plain:
+                x, y = there.all_world2pix(*here.all_pix2world(points[:, 0], points[:, 1], 0), 0)
+            else:
+                x, y = there.world_to_pixel(here.pixel_to_world(points[:, 0], points[:, 1]))
         except NoConvergence as error:
             x, y = error.best_solution.T  # far outside, where distortion polynomials cannot be inverted
         return np.column_stack((x, y))
 
     return mapped
+
+
+def _same_sky(here: WCS, there: WCS) -> bool:
+    """Whether world coordinates of one mean the same in the other: then numbers do, which are far quicker.
+
+    Otherwise the map goes through sky objects, so that galactic or transposed axes on either side mean what they say.
+    """
+    a, b = here.wcs, there.wcs
+    same = [one[:4] for one in a.ctype] == [one[:4] for one in b.ctype] and list(a.cunit) == list(b.cunit)
+    return same and here.naxis == there.naxis == 2 and a.radesys == b.radesys and _equal(a.equinox, b.equinox)
+
+
+def _equal(a: float, b: float) -> bool:
+    return a == b or (np.isnan(a) and np.isnan(b))
 
 
 def _registration_stars(stars: Stars | None) -> Stars:

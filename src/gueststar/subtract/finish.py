@@ -43,9 +43,10 @@ def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
     weight.
     """
     lacking = int(Mask.SATURATED | Mask.NO_DATA)
-    holes = nn.pad(mask & lacking, (radius,) * 4, value=int(Mask.NO_DATA))
+    bits = mask.to(torch.uint8)  # all of `Mask`; bytes are moved in half the time
+    holes = nn.pad(bits & lacking, (radius,) * 4, value=int(Mask.NO_DATA))
     inside = grow_mask(holes, radius)[radius:-radius, radius:-radius]
-    return grow_mask(mask & ~lacking, -(-radius // 2)) | inside
+    return grow_mask(bits & ~lacking & 0xFF, -(-radius // 2)).bitwise_or_(inside).to(mask.dtype)
 
 
 def light(image: Image) -> torch.Tensor:

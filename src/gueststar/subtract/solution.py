@@ -136,7 +136,7 @@ def _applied(
     tiling = Tiling(target.shape, tile_px)
     kernels = solution.at(*tiling.centres())
     data = target.data - convolve(sharp.data, kernels, tiling)
-    data.sub_(_polynomial_plane(solution, target.data))
+    data.addmm_(*_polynomial(solution, target.data), alpha=-1.0)
     variance = convolve(sharp.variance, _squared(kernels), tiling).add_(target.variance).clamp_(min=1e-6)
     spread = spread_mask(sharp.mask, int(solution.planes.shape[-1] // 2))
     masks = (spread, target.mask) if swapped else (target.mask, spread)
@@ -182,7 +182,8 @@ def _paste(plane: torch.Tensor, stamp: torch.Tensor) -> None:
     plane[middle - half : middle + half + 1, middle - half : middle + half + 1] = cut
 
 
-def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Tensor:
+def _polynomial(solution: KernelSolution, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The background as a product: powers of y (ny, m), and their coefficients along x (m, nx)."""
     ny, nx = solution.shape
     u = torch.linspace(-1.0, 1.0, nx, device=like.device, dtype=like.dtype)[None, :]
     v = torch.linspace(-1.0, 1.0, ny, device=like.device, dtype=like.dtype)[:, None]
@@ -191,10 +192,7 @@ def _polynomial_plane(solution: KernelSolution, like: torch.Tensor) -> torch.Ten
     for (p, q), value in zip(polynomial_exponents(solution.order), solution.background.tolist(), strict=True):
         matrix[q, p] = value
     degrees = torch.arange(powers, device=like.device)
-    along_x = matrix @ (u ** degrees[:, None])
-    if solution.order == 0:
-        return along_x.expand(ny, nx)
-    return (v ** degrees[None, :]) @ along_x
+    return v ** degrees[None, :], matrix @ (u ** degrees[:, None])
 
 
 class MatchingEngine(Options):
