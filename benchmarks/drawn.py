@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gueststar.subtract.bins import any_in_bin
 from gueststar.subtract.score import score_difference
 from gueststar.types import Difference, Image, Psf, Stars
 
@@ -66,7 +67,7 @@ def difference_of(light: F8, rng: np.random.Generator, profile: Moffat, photons:
     noise = torch.from_numpy(variance.astype(np.float32))
     mask = torch.zeros(light.shape, dtype=torch.int16)
     psf = Psf.from_stamp(profile.stamp())
-    sources = torch.from_numpy((light != 0) | (variance > SKY_SIGMA**2))
+    sources = any_in_bin(torch.from_numpy((light != 0) | (variance > SKY_SIGMA**2)))
     scored = score_difference(data, noise, mask, psf, sources)
     return Difference(data, noise, scored.score, scored.flux, scored.flux_err, mask, psf, "drawn", "drawn", "drawn")
 

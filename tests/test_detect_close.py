@@ -13,6 +13,7 @@ from gueststar.detect import Detect
 from gueststar.detect.joint import joint_fits
 from gueststar.detect.measure import psf_fits
 from gueststar.spline import shift_matrices, shift_pair
+from gueststar.subtract.bins import any_in_bin
 from gueststar.subtract.score import score_difference
 from gueststar.types import Candidates, Difference, Image, Mask, Psf, Stars
 
@@ -28,7 +29,7 @@ def difference_of(light, rng, *, psf=PSF, mask=None) -> Difference:
     flags = torch.zeros(SHAPE, dtype=torch.int16) if mask is None else torch.from_numpy(mask.astype(np.int16))
     variance = torch.full(SHAPE, NOISE**2)
     model = Psf.from_stamp(psf.stamp(31))
-    scored = score_difference(data, variance, flags, model, torch.from_numpy(np.abs(light) > 0.02 * NOISE))
+    scored = score_difference(data, variance, flags, model, any_in_bin(torch.from_numpy(np.abs(light) > 0.02 * NOISE)))
     return Difference(data, variance, scored.score, scored.flux, scored.flux_err, flags, model, "s", "r", "kernel")
 
 
@@ -232,7 +233,7 @@ def test_positions_in_smooth_noise_are_better_than_white_noise_allows(rng):
         data = torch.from_numpy((light + NOISE * smooth / smooth.std()).astype(np.float32))
         model, flags = Psf.from_stamp(PSF.stamp(31)), torch.zeros(SHAPE, dtype=torch.int16)
         variance = torch.full(SHAPE, NOISE**2)
-        scored = score_difference(data, variance, flags, model, torch.from_numpy(light > 0.02 * NOISE))
+        scored = score_difference(data, variance, flags, model, any_in_bin(torch.from_numpy(light > 0.02 * NOISE)))
         assert scored.scatter > 2
         found = detect(
             Difference(data, variance, scored.score, scored.flux, scored.flux_err, flags, model, "s", "r", "kernel")
