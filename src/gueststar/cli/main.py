@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, doctor, efficiency, inject, pair, run, simulate, train
+from gueststar.cli import config, doctor, efficiency, inject, pair, run, simulate, solve, train
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 
@@ -71,6 +71,7 @@ app.command("run")(run.run)
 app.command("inject")(inject.inject)
 app.command("efficiency")(efficiency.efficiency)
 app.add_typer(simulate.app, name="simulate")
+app.command("solve")(solve.solve)
 app.command("train")(train.train)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
