@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import skies
-from gueststar.align.resample import resample
+from gueststar.align.resample import _continued, resample
 from gueststar.types import Image, Psf, Stars
 
 SHAPE = (260, 300)
@@ -102,3 +102,18 @@ def test_the_psf_keeps_its_variation_over_the_chip(name):
         assert mine[k, k] == pytest.approx(truth[m, m], rel=0.01)
     centre = camera(np.array([[(SHAPE[1] - 1) / 2.0, (SHAPE[0] - 1) / 2.0]]))
     assert float(done.stamp.max()) == pytest.approx(float(psf.at(*centre[0]).max()), rel=0.01)
+
+
+def test_a_map_goes_on_straight_beyond_the_image():
+    """Inside nothing changes; beyond, a cubic goes on with its slope at the edge, in the corners too."""
+
+    def cubic(points):
+        return points + 1e-7 * (points - 100.0) ** 3
+
+    continued = _continued(cubic, SHAPE)
+    inside = np.array([[0.0, 0.0], [299.0, 259.0], [123.4, 56.7]])
+    np.testing.assert_allclose(continued(inside), cubic(inside), atol=1e-12)
+    edge = np.array([299.0, 259.0])
+    slope = (cubic(edge) - cubic(edge - 32.0)) / 32.0
+    np.testing.assert_allclose(continued(np.add([edge], (20.0, 0.0)))[0], cubic(edge) + slope * (20.0, 0.0), atol=1e-9)
+    np.testing.assert_allclose(continued(np.add([edge], (20.0, 9.0)))[0], cubic(edge) + slope * (20.0, 9.0), atol=1e-9)
