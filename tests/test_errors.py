@@ -15,6 +15,7 @@ PARENTS = {
     "KeywordError": "InputError",
     "PixelError": "InputError",
     "AlignmentError": "StageError",
+    "AstrometryError": "StageError",
     "SubtractionError": "StageError",
     "QualityError": "StageError",
     "ModelError": "StageError",

@@ -15,6 +15,7 @@ from gueststar.align import Align
 from gueststar.detect import Detect
 from gueststar.errors import ConfigError
 from gueststar.ingest.prepare import Ingest
+from gueststar.ingest.solve import SolveField
 from gueststar.options import Options
 from gueststar.quality import Quality
 from gueststar.realbogus.score import RealBogus
@@ -93,6 +94,7 @@ class Config(Options):
     stamps: CutStamps = Field(CutStamps(), description="Triplet cutouts")
     classify: RealBogus = Field(RealBogus(), description="Real/bogus score")
     quality: Quality = Field(Quality(), description="Gates that reject an image")
+    solve: SolveField = Field(SolveField(), description="Plate solution by astrometry.net (gueststar solve)")
     night: NightOptions = Field(NightOptions(), description="Runs over a whole folder")
 
     @model_validator(mode="before")

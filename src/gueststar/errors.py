@@ -10,6 +10,7 @@
     │   └── PixelError         the pixels cannot be measured: all NaN, constant, no sky
     ├── StageError             a stage could not do its work on sound input
     │   ├── AlignmentError     science and reference cannot be registered
+    │   ├── AstrometryError    no plate solution of an image could be found
     │   ├── SubtractionError   no matching kernel could be found
     │   ├── QualityError       an image failed a quality gate where only sound ones will do
     │   └── ModelError         a real/bogus model is missing, damaged or does not fit the stamps
@@ -25,6 +26,7 @@ from collections.abc import Mapping
 
 __all__ = [
     "AlignmentError",
+    "AstrometryError",
     "ConfigError",
     "FrameError",
     "GueststarError",
@@ -93,6 +95,10 @@ class StageError(GueststarError):
 
 class AlignmentError(StageError):
     """Science and reference cannot be registered on each other."""
+
+
+class AstrometryError(StageError):
+    """No plate solution of an image could be found."""
 
 
 class SubtractionError(StageError):

@@ -22,7 +22,7 @@ class Align(Options):
 
     use_wcs: bool = Field(True, description="Start from the WCS of both frames; false: from star patterns")
     order: int = Field(
-        5,
+        4,
         ge=0,
         le=5,
         description="Highest order of the polynomial fitted to the matched stars; they decide how much is used",

@@ -84,7 +84,7 @@ def register(
     reference: Image,
     *,
     use_wcs: bool = True,
-    order: int = 5,
+    order: int = 4,
     search_px: float = 12.0,
     minimum_stars: int = 4,
 ) -> Registration:

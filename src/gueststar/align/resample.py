@@ -91,7 +91,7 @@ def resample(
     """
     nodes, error = position_grid(mapping, science.shape)
     matrix = _jacobian(nodes)
-    tiles = TileMap.of(mapping, science.shape)
+    tiles = TileMap.of(_continued(mapping, science.shape), science.shape)
     data, variance, mask = _by_points(reference, nodes, science.shape) if tiles is None else _by_tiles(reference, tiles)
     if not all_finite(data):
         data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
@@ -111,6 +111,28 @@ def resample(
     kernel: Literal["lanczos", "spline"] = "spline" if tiles is None else "lanczos"
     times = 1 if tiles is not None else _times(float(np.median(_area(nodes))))
     return Resampled(aligned, error, noise_correlation(mapping, science.shape, matrix, kernel=kernel, times=times))
+
+
+def _continued(
+    mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]], shape: tuple[int, int]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """The map, continued straight beyond the image: the last tiles reach there, where polynomials run away."""
+    last = np.array([shape[1] - 1.0, shape[0] - 1.0])
+
+    def mapped(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        near = np.clip(points, 0.0, last)
+        edge = mapping(near)
+        there = edge.copy()
+        for axis in (0, 1):
+            beyond = points[:, axis] - near[:, axis]
+            out = np.flatnonzero(beyond)
+            inward = near[out]
+            step = np.minimum(_STEP, last[axis]) * np.sign(beyond[out])
+            inward[:, axis] -= step
+            there[out] += (edge[out] - mapping(inward)) * (beyond[out] / step)[:, None]
+        return there
+
+    return mapped
 
 
 def _by_tiles(reference: Image, tiles: TileMap) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

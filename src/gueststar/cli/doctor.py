@@ -31,6 +31,10 @@ _OPTIONAL_PACKAGES = (
 #: Program, other names, what it is for, how to get it.
 _PROGRAMS = (
     ("hotpants", ("hotpants",), "--engine hotpants", "build it from github.com/acbecker/hotpants (needs cfitsio)"),
+    (
+        "solve-field", ("solve-field",), "gueststar solve without a reference",
+        "apt install astrometry.net astrometry-data-tycho2",
+    ),
     ("source-extractor", ("source-extractor", "sex"), "benchmark peer", "apt install source-extractor"),
     ("SWarp", ("SWarp", "swarp"), "benchmark peer", "apt install swarp"),
     ("fpack", ("fpack",), "compressing your own frames", "apt install libcfitsio-bin"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,14 @@ _CHECKS = ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM")
 _UNREADABLE = (OSError, EOFError, TypeError, ValueError, LookupError, fits.VerifyError)
 
 
-def edited_fits(path: Path, change: Change, *, cards: Mapping[str, tuple[Any, str]], history: str) -> bytes:
+def edited_fits(
+    path: Path,
+    change: Change,
+    *,
+    cards: Mapping[str, tuple[Any, str]],
+    history: str,
+    without: re.Pattern[str] | None = None,
+) -> bytes:
     """Bytes of a FITS file with new numbers in its image, all else as it was.
 
     Type, scale, compression, header and the other HDUs stay. Floating-point pixels that were compressed with loss are
@@ -40,6 +48,8 @@ def edited_fits(path: Path, change: Change, *, cards: Mapping[str, tuple[Any, st
         Keywords to add to the image's header: (value, comment).
     history : str
         Line to add to its history.
+    without : re.Pattern, optional
+        Keywords to leave out, in all headers of the file.
 
     Raises
     ------
@@ -51,13 +61,21 @@ def edited_fits(path: Path, change: Change, *, cards: Mapping[str, tuple[Any, st
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         try:
-            data = _edited(gzip.decompress(raw) if packed else raw, change, cards=cards, history=history)
+            plain = gzip.decompress(raw) if packed else raw
+            data = _edited(plain, change, cards=cards, history=history, without=without)
         except _UNREADABLE as error:
             raise FrameError(f"{path}: cannot be copied with new pixels: {error}", path=str(path)) from error
     return gzip.compress(data, mtime=0) if packed else data
 
 
-def _edited(raw: bytes, change: Change, *, cards: Mapping[str, tuple[Any, str]], history: str) -> bytes:
+def _edited(
+    raw: bytes,
+    change: Change,
+    *,
+    cards: Mapping[str, tuple[Any, str]],
+    history: str,
+    without: re.Pattern[str] | None,
+) -> bytes:
     with fits.open(io.BytesIO(raw), memmap=False, do_not_scale_image_data=True) as hdus:
         index = next(i for i, hdu in enumerate(hdus) if _is_image(hdu))
         hdu = hdus[index]
@@ -73,6 +91,10 @@ def _edited(raw: bytes, change: Change, *, cards: Mapping[str, tuple[Any, str]],
         checked = any(key in hdu.header for key in _CHECKS)
         for key in _CHECKS:
             hdu.header.remove(key, ignore_missing=True)
+        if without is not None:
+            for header in (hdus[0].header, hdu.header):
+                for key in {key for key in header if without.match(key)}:
+                    header.remove(key, remove_all=True)
         hdu.header.update(cards)
         hdu.header.add_history(history)
         buffer = io.BytesIO()
