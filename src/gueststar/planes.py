@@ -73,7 +73,7 @@ def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, corr
         kernels = kernels.expand(int(np.prod(tiling.counts)), -1, -1)
     rows, columns = tiling.counts
     size = tiling.size
-    padded = nn.pad(plane, (radius, columns * size - nx + radius, radius, rows * size - ny + radius))
+    padded = _padded(plane, radius, rows * size, columns * size)
     full = size + 2 * radius
     # One row of tiles at a time: the working set stays in cache and the memory small.
     out = plane.new_empty(rows * size, columns * size)
@@ -87,6 +87,16 @@ def convolve(plane: torch.Tensor, kernels: torch.Tensor, tiling: Tiling, *, corr
             done = nn.conv2d(tiles, weights, groups=columns)
         out[row * size : (row + 1) * size].view(size, columns, size).copy_(done[0].permute(1, 0, 2))
     return out[:ny, :nx].contiguous()
+
+
+def _padded(plane: torch.Tensor, pad: int, height: int, width: int) -> torch.Tensor:
+    """A plane with zeros beyond its edges, `pad` px on each side of height x width; the middle is written once."""
+    ny, nx = plane.shape
+    padded = plane.new_empty(height + 2 * pad, width + 2 * pad)
+    padded[:pad], padded[pad + ny :] = 0.0, 0.0
+    padded[pad : pad + ny, :pad], padded[pad : pad + ny, pad + nx :] = 0.0, 0.0
+    padded[pad : pad + ny, pad : pad + nx] = plane
+    return padded
 
 
 def _correlated(tiles: torch.Tensor, kernels: torch.Tensor, size: int) -> torch.Tensor:

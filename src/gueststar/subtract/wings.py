@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gueststar.subtract.bins import BIN, Bins
+from gueststar.subtract.bins import BIN, Bins, binned, unbinned
 from gueststar.types import Stars
 
 __all__ = ["fit_wings"]
 
-_EDGES_PX = (4.0, 6.0, 8.0, 11.0, 15.0, 20.0)
+_FINE_PX = (4.0, 6.0, 8.0)  # edges of the rings, on bins of 2 px
+_COARSE_PX = (8.0, 11.0, 15.0, 20.0)  # on bins of 4 px
 _REACH_PX = 24
 _MINIMUM_SNR = 150.0
 _PRIOR = 0.02
@@ -52,7 +53,7 @@ def fit_wings(difference: Bins, light: torch.Tensor, stars: Stars) -> tuple[torc
         Light to subtract, e-, and what the rings hold in units of a star's flux: sum of |c_i|.
     """
     bright = stars.snr > _MINIMUM_SNR
-    shape = tuple(int(n) for n in light.shape)
+    shape = (int(light.shape[0]), int(light.shape[1]))
     nothing = torch.zeros_like(light), 0.0
     if min(shape) * BIN < 2 * _REACH_PX or not bright.any():
         return nothing
@@ -61,13 +62,29 @@ def fit_wings(difference: Bins, light: torch.Tensor, stars: Stars) -> tuple[torc
     if len(use) < _FEWEST_PIXELS:
         return nothing
     use = use[:: max(1, len(use) // _MOST_PIXELS)]
-    rings = _ringed(light)
-    design = torch.cat((rings.reshape(len(rings), -1)[:, use], light.new_ones(1, len(use))))
+    fine, coarse = _ringed(light, BIN, _FINE_PX), _ringed(binned(light), BIN * BIN, _COARSE_PX)
+    there = _in_bins(use, shape, (int(coarse.shape[1]), int(coarse.shape[2])))
+    design = torch.cat((fine.flatten(1)[:, use], coarse.flatten(1)[:, there], light.new_ones(1, len(use))))
     found = _fitted(design, difference.data.reshape(-1)[use], difference.variance.reshape(-1)[use])
-    model = torch.full_like(light, float(found[-1]))
-    for value, ring in zip(found[:-1].tolist(), rings, strict=True):
-        model.add_(ring, alpha=value)
-    return model, float(found[:-1].abs().sum())
+    share, values = float(found[:-1].abs().sum()), found.to(light.dtype)
+    model = unbinned(_combined(coarse, values[len(fine) : -1]), shape).add_(values[-1])
+    return model.add_(_combined(fine, values[: len(fine)])), share
+
+
+def _combined(planes: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Sum of planes (n, ny, nx), each times its factor."""
+    total = torch.zeros_like(planes[0])
+    for plane, factor in zip(planes, factors.tolist(), strict=True):
+        total.add_(plane, alpha=factor)
+    return total
+
+
+def _in_bins(index: torch.Tensor, shape: tuple[int, int], bins: tuple[int, int]) -> torch.Tensor:
+    """Flat places in a plane of bins of the pixels at flat places in a plane of `shape`."""
+    row = torch.div(index, shape[1], rounding_mode="floor")
+    column = index - row * shape[1]
+    row, column = (torch.div(axis, BIN, rounding_mode="floor") for axis in (row, column))
+    return row.clamp_(max=bins[0] - 1) * bins[1] + column.clamp_(max=bins[1] - 1)
 
 
 def _near(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -79,23 +96,25 @@ def _near(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, ...]
     return near
 
 
-@lru_cache(maxsize=4)
-def _ring_spectra(rows: int, columns: int, device: str, dtype: torch.dtype) -> torch.Tensor:
+@lru_cache(maxsize=8)
+def _ring_spectra(
+    rows: int, columns: int, size_px: int, edges: tuple[float, ...], device: str, dtype: torch.dtype
+) -> torch.Tensor:
     """Fourier transforms of the rings, of unit sum, on a periodic grid of bins; shape (n, rows, columns // 2 + 1)."""
-    y, x = (torch.fft.fftfreq(n, device=device, dtype=dtype) * (n * BIN) for n in (rows, columns))
+    y, x = (torch.fft.fftfreq(n, device=device, dtype=dtype) * (n * size_px) for n in (rows, columns))
     radius = torch.hypot(y[:, None], x[None, :])
     spectra = []
-    for low, high in pairwise(_EDGES_PX):
+    for low, high in pairwise(edges):
         ring = ((radius >= low) & (radius < high)).to(dtype)
         spectra.append(torch.fft.rfft2(ring / ring.sum()))
     return torch.stack(spectra)
 
 
-def _ringed(light: torch.Tensor) -> torch.Tensor:
-    """Light convolved with each ring, shape (n, ny, nx)."""
+def _ringed(light: torch.Tensor, size_px: int, edges: tuple[float, ...]) -> torch.Tensor:
+    """Light in bins of some px convolved with the rings between some edges, shape (n, ny, nx)."""
     ny, nx = light.shape
-    rows, columns = (_even(int(n) + int(_EDGES_PX[-1])) for n in (ny, nx))
-    spectra = _ring_spectra(rows, columns, str(light.device), light.dtype)
+    rows, columns = (_even(int(n) + int(edges[-1])) for n in (ny, nx))
+    spectra = _ring_spectra(rows, columns, size_px, edges, str(light.device), light.dtype)
     spectrum = torch.fft.rfft2(light, s=(rows, columns))
     rings = light.new_empty((len(spectra), ny, nx))
     for ring, kernel in zip(rings, spectra, strict=True):
