@@ -105,24 +105,6 @@ def ois(science: Image, aligned: Image) -> Produced:
     return Produced(np.asarray(np.ma.filled(found[0], 0.0), np.float32), reach=half)
 
 
-def properimage(science: Image, aligned: Image) -> Produced:
-    """`properimage` (Sanchez et al. 2019): ZOGY with PSFs that it measures itself, and a fitted flux ratio."""
-    from properimage.operations import subtract
-    from properimage.single_image import SingleImage
-
-    # It takes pixels far below zero for bad ones.
-    images = [
-        SingleImage(image.numpy() + np.float32(1000.0), mask=(image.mask != 0).numpy(), guessmask=False)
-        for image in (aligned, science)
-    ]
-    difference, psf, _, _ = subtract(*images, align=False, shift=False, beta=True, fitted_psf=False)
-    ratio = flux_ratio(science, aligned)
-    data = np.real(difference) * np.hypot(images[1].var, ratio * images[0].var)
-    row, column = np.unravel_index(np.argmax(psf), psf.shape)
-    stamp, share = _cut(np.roll(psf, (-row, -column), (0, 1)), science)
-    return Produced(np.asarray(data / share, np.float32), stamp, _reach(science))
-
-
 def pyzogy(science: Image, aligned: Image) -> Produced:
     """`PyZOGY` (Guevel & Hosseinzadeh): ZOGY with one PSF for the chip and its own iterated flux ratio."""
     from PyZOGY.subtract import run_subtraction
@@ -179,7 +161,6 @@ PACKAGES: dict[str, tuple[str, Callable[[Image, Image], Produced]]] = {
     "sfft": ("sfft package", sfft),
     "zogy": ("zogy package", zogy),
     "PyZOGY": ("PyZOGY package", pyzogy),
-    "properimage": ("properimage package", properimage),
     "ois": ("ois package", ois),
 }
 
