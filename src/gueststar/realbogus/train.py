@@ -224,7 +224,7 @@ class Loop:
         if not state:
             raise went_astray(self.options)
         self.network.cpu().load_state_dict(state)
-        return Trained(self.network.eval(), tuple(history), best, logits)
+        return Trained(self.network.eval(), tuple(history), best, logits, {"method": "naive"})
 
     def _pass(self, number: int, progress: Progress | None) -> float:
         """One pass over the training part; returns the mean weighted loss."""
