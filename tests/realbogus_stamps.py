@@ -55,11 +55,11 @@ def columns(n: int, **given: Any) -> dict[str, Any]:
 
 
 def sample(
-    n: int, rng: np.random.Generator, *, size: int = 33, snr_range: tuple[float, float] = (5, 60)
+    n: int, rng: np.random.Generator, *, size: int = 33, pairs: int = 24
 ) -> tuple[Candidates, Stamps, NDArray[np.int8], NDArray[np.str_]]:
     """Candidates of both signs, their stamps, labels (half of them real) and kinds."""
     kinds = np.where(rng.random(n) < 0.5, "point", rng.choice(KINDS[1:], n))
-    snr = 10 ** rng.uniform(*np.log10(snr_range), n)
+    snr = 10 ** rng.uniform(np.log10(5), np.log10(60), n)
     cube = np.stack([draw(str(kind), float(s), size, rng) for kind, s in zip(kinds, snr, strict=True)])
     faded = rng.random(n) < 0.2
     cube[faded] = np.stack([cube[faded, 1], cube[faded, 0], -cube[faded, 2]], axis=1)
@@ -69,16 +69,9 @@ def sample(
     return candidates, stamps, (kinds == "point").astype(np.int8), kinds
 
 
-def dataset(
-    n: int,
-    rng: np.random.Generator,
-    *,
-    size: int = 33,
-    pairs: int = 24,
-    snr_range: tuple[float, float] = (5, 60),
-) -> Dataset:
+def dataset(n: int, rng: np.random.Generator, *, size: int = 33, pairs: int = 24) -> Dataset:
     """The same as a training set whose rows come from `pairs` frame pairs."""
-    candidates, stamps, labels, kinds = sample(n, rng, size=size, snr_range=snr_range)
+    candidates, stamps, labels, kinds = sample(n, rng, size=size)
     pair = np.arange(n) * pairs // n
     names = np.array([f"pair{number:03d}" for number in pair])
     rows = {"label": labels, "kind": kinds, "true_snr": np.abs(candidates["snr"])}
