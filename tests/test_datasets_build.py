@@ -374,6 +374,12 @@ def test_train_takes_a_set(night: Path, made, tmp_path: Path) -> None:
     assert card.training_data["excluded"] == ["failed_image"]
     assert card.training_data["n"] == len(open_dataset(made.folder, exclude=["failed_image"]))
     assert (tmp_path / "model" / "roc.png").stat().st_size > 10_000
+    robust = call("train", "--out", tmp_path / "robust", *words, "--labels", "coteach", "--set", "train.stamp_size=31")
+    assert robust.exit_code == 0, robust.output
+    noise = read_model(tmp_path / "robust")[0].training["label_noise"]
+    assert noise["method"] == "coteach"
+    assert noise["left_out_share_of_each_epoch"] == [0.0]
+    assert card.training["label_noise"] == {"method": "naive"}
     again = call("train", "--out", tmp_path / "twin", *words, "--quiet")
     assert again.exit_code == 0
     assert read_model(tmp_path / "twin")[0].weights_hash == card.weights_hash

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_WORDS = {"pairs": "frames processed", "held-out pairs": "held-out frames processed", "train": "training"}
+_WORDS = {
+    "pairs": "frames processed",
+    "held-out pairs": "held-out frames processed",
+    "train": "training",
+    "folds": "training of the folds",
+}
 
 
 def train(
@@ -32,6 +37,14 @@ def train(
     exclude: Annotated[
         str | None,
         typer.Option("--exclude", metavar="LIST", help="With --data: reasons whose rows are left out, with commas."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="METHOD",
+            help="Against wrong labels: naive, coteach, ensemble or drop-flagged.",
+        ),
     ] = None,
     pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
     epochs: Annotated[
@@ -74,6 +87,7 @@ def train(
     gueststar train --out my_model
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
     gueststar train --out my_model --data my_set --exclude bright_star,flagged
+    gueststar train --out my_model --data my_set --labels coteach
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
     """  # noqa: D301
     from gueststar.night.pool import available_cores
@@ -81,6 +95,7 @@ def train(
 
     given = {
         "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
+        "label_noise.method": labels,
         "data.workers": available_cores() if workers in (None, 0) else workers,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.network import MeanNet, RealBogusNet
 
 __all__ = ["INPUTS", "OUTPUT", "onnx_bytes"]
 
@@ -17,12 +17,12 @@ OUTPUT = "logit"
 _OPSET = 17
 
 
-def onnx_bytes(network: RealBogusNet) -> bytes:
+def onnx_bytes(network: RealBogusNet | MeanNet) -> bytes:
     """Export a network with any batch size n and any stamp width k from the seen size up.
 
     Parameters
     ----------
-    network : RealBogusNet
+    network : RealBogusNet or MeanNet
         Used as it is in evaluation mode; left in the mode it was in.
 
     Returns

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_SIZE", "Preprocess", "RealBogusNet", "count_parameters"]
+__all__ = ["SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
 _USABLE = 1e30  # |value| of any real pixel is below; NaN and infinity fail the comparison
@@ -205,6 +205,32 @@ class RealBogusNet(nn.Module):
         maps = self.pixels(pixels)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+
+class MeanNet(nn.Module):
+    """Mean logit of networks that see the same stamps and numbers; takes what one `RealBogusNet` takes.
+
+    Parameters
+    ----------
+    members : sequence of RealBogusNet
+        Of one seen size and one list of measured numbers.
+    """
+
+    def __init__(self, members: Sequence[RealBogusNet]) -> None:
+        super().__init__()
+        first = members[0].preprocess
+        if any((m.preprocess.size, m.preprocess.scalars) != (first.size, first.scalars) for m in members):
+            raise ValueError("networks of different seen sizes or measured numbers have no mean")
+        self.members = nn.ModuleList(members)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Seen size and measured numbers, those of every member."""
+        return cast(RealBogusNet, self.members[0]).preprocess
+
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
+        """Logit of being real, shape (n,); inputs as in `RealBogusNet`."""
+        return torch.stack([member(cube, sigma, scalars) for member in self.members]).mean(dim=0)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -77,6 +77,7 @@ def describe_model(
             "options": options.model_dump(mode="json"),
             "best_epoch": trained.best_epoch,
             "history": [asdict(epoch) for epoch in trained.history],
+            "label_noise": dict(trained.label_noise),
         },
         code_version=__version__,
         metrics={},

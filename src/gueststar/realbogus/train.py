@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,8 +17,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from gueststar.errors import InputError
 from gueststar.options import Options
 from gueststar.realbogus.dataset import LabelledStamps, symmetry
+from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.evaluate import auc
-from gueststar.realbogus.network import SEEN_SIZE, RealBogusNet
+from gueststar.realbogus.network import SEEN_SIZE, MeanNet, RealBogusNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.weights import class_weights, matched_weights
@@ -66,10 +66,11 @@ class Epoch:
 class Trained:
     """The network with the lowest validation loss, in evaluation mode on the CPU, and how it came about."""
 
-    network: RealBogusNet
+    network: RealBogusNet | MeanNet
     history: tuple[Epoch, ...]
     best_epoch: int
     validation_logits: NDArray[np.float32]  #: of the rows of the validation part, in their order
+    label_noise: Mapping[str, Any] = field(default_factory=dict)  #: what was done about wrong labels
 
 
 def train_network(
@@ -102,6 +103,61 @@ def train_network(
         When a part lacks one of the classes, or groups cross.
     """
     options = options or Train()
+    rows = prepare(dataset, split, options, scalars)
+    with deterministic(options.seed, device=options.device, threads=options.threads):
+        return Loop(rows, new_network(rows, options), options).run(progress)
+
+
+def predict(
+    network: RealBogusNet | MeanNet,
+    dataset: LabelledStamps,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 1024,
+) -> NDArray[np.float32]:
+    """Logits of some rows (default: all) from a network in evaluation mode, on the device it is on; shape (n,)."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    numbers = dataset.scalars([scalar.name for scalar in network.preprocess.scalars])
+    was_training, device = network.training, next(network.parameters()).device
+    network.eval()
+    logits = np.empty(rows.size, np.float32)
+    with torch.inference_mode():
+        for start in range(0, rows.size, batch_size):
+            part = rows[start : start + batch_size]
+            inputs = _batch(dataset, numbers, part, network.preprocess.size, device)
+            logits[start : start + part.size] = network(*inputs).cpu().numpy()
+    network.train(was_training)
+    return logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingRows:
+    """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has."""
+
+    dataset: LabelledStamps
+    scalars: tuple[Scalar, ...]
+    numbers: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    parts: dict[str, NDArray[np.int64]]
+
+    def inputs(
+        self, rows: NDArray[np.int64], size: int, device: torch.device | str, turn: NDArray[np.int64] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs of a network for some rows, each turned by a symmetry of the square."""
+        return _batch(self.dataset, self.numbers, rows, size, device, turn)
+
+
+def prepare(
+    dataset: LabelledStamps, split: Split, options: Train, scalars: tuple[Scalar, ...] = DEFAULT_SCALARS
+) -> TrainingRows:
+    """Check what is to be trained on, and weigh it.
+
+    Raises
+    ------
+    InputError
+        When a label is unknown, a part lacks one of the classes, groups cross, or the stamps are too small.
+    """
     dataset.check_split(split)
     if dataset.stamp_size < options.stamp_size or options.stamp_size % 2 == 0:
         raise InputError(
@@ -109,6 +165,9 @@ def train_network(
             f"odd and no larger: set stamp_size (train.stamp_size={dataset.stamp_size})",
             stamp_size=options.stamp_size,
         )
+    unknown = np.setdiff1d(dataset.labels, (-1, 0, 1))
+    if unknown.size:
+        raise InputError(f"label {unknown[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
     rows = {name: part[dataset.labels[part] >= 0] for name, part in split.parts().items()}
     for name in ("train", "validation"):
         found = np.bincount(dataset.labels[rows[name]], minlength=2)
@@ -119,55 +178,22 @@ def train_network(
             )
     numbers = dataset.scalars([scalar.name for scalar in scalars])
     labels = dataset.labels.astype(np.float32)
-    used = _Rows(dataset, numbers, _weights(dataset, rows, options), labels, rows)
-    with _deterministic(options):
-        network = RealBogusNet(
-            scalars,
-            size=options.stamp_size,
-            scalar_dropout=options.scalar_dropout,
-            dropout=options.dropout,
-        )
-        network.preprocess.fit(numbers[rows["train"]])
-        network.to(options.device)
-        return _Loop(used, network, options).run(progress)
+    return TrainingRows(dataset, scalars, numbers, _weights(dataset, rows, options), labels, rows)
 
 
-def predict(
-    network: RealBogusNet,
-    dataset: LabelledStamps,
-    rows: NDArray[np.int64] | None = None,
-    *,
-    batch_size: int = 1024,
-) -> NDArray[np.float32]:
-    """Logits of some rows (default: all) from a network in evaluation mode, on the device it is on; shape (n,)."""
-    rows = np.arange(len(dataset)) if rows is None else rows
-    numbers = dataset.scalars([scalar.name for scalar in network.preprocess.scalars])
-    was_training = network.training
-    network.eval()
-    logits = np.empty(rows.size, np.float32)
-    with torch.inference_mode():
-        for start in range(0, rows.size, batch_size):
-            part = rows[start : start + batch_size]
-            logits[start : start + part.size] = network(*_batch(dataset, numbers, part, network)).cpu().numpy()
-    network.train(was_training)
-    return logits
+def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
+    """A network with first weights from the global generator, its numbers standardised on the training part."""
+    network = RealBogusNet(
+        rows.scalars, size=options.stamp_size, scalar_dropout=options.scalar_dropout, dropout=options.dropout
+    )
+    network.preprocess.fit(rows.numbers[rows.parts["train"]])
+    return network.to(options.device)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has."""
-
-    dataset: LabelledStamps
-    numbers: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    labels: NDArray[np.float32]
-    parts: dict[str, NDArray[np.int64]]
-
-
-class _Loop:
+class Loop:
     """State of one training: network, optimiser, schedule and what is the best so far."""
 
-    def __init__(self, rows: _Rows, network: RealBogusNet, options: Train) -> None:
+    def __init__(self, rows: TrainingRows, network: RealBogusNet, options: Train) -> None:
         self.rows, self.network, self.options = rows, network, options
         self.rng = np.random.default_rng(options.seed)
         self.steps = math.ceil(rows.parts["train"].size / options.batch_size)
@@ -188,49 +214,64 @@ class _Loop:
         for number in range(self.options.epochs):
             train_loss = self._pass(number, progress)
             found = predict(self.network, self.rows.dataset, self.rows.parts["validation"])
-            epoch = self._judge(train_loss, found)
+            epoch = self.judge(train_loss, found)
             history.append(epoch)
             if epoch.validation_loss < best_loss:
                 best, best_loss, logits = number, epoch.validation_loss, found
-                state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+                state = self.state()
             elif number - best >= self.options.patience:
                 break
         if not state:
-            raise InputError(
-                f"training went astray: the validation loss was never a number at learning rate "
-                f"{self.options.learning_rate}; lower it",
-                learning_rate=self.options.learning_rate,
-            )
+            raise went_astray(self.options)
         self.network.cpu().load_state_dict(state)
-        return Trained(self.network.eval(), tuple(history), best, logits)
+        return Trained(self.network.eval(), tuple(history), best, logits, {"method": "naive"})
 
     def _pass(self, number: int, progress: Progress | None) -> float:
         """One pass over the training part; returns the mean weighted loss."""
-        self.network.train()
-        order = self.rng.permutation(self.rows.parts["train"])
-        # A last step with very few stamps would only disturb the running statistics of the normalisation.
-        batches = [part for part in np.array_split(order, self.steps) if part.size > 1]
-        total = weight = 0.0
-        for i, rows in enumerate(batches):
-            turn = self.rng.integers(0, 8, rows.size)
-            inputs = _batch(self.rows.dataset, self.rows.numbers, rows, self.network, turn)
-            target = torch.from_numpy(self.rows.labels[rows]).to(inputs[0].device)
-            w = torch.from_numpy(self.rows.weights[rows]).to(inputs[0].device)
-            loss = (binary_cross_entropy_with_logits(self.network(*inputs), target, reduction="none") * w).mean()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-            self.optimiser.step()
-            self.schedule.step()
+        total = seen = 0.0
+        for i, rows in enumerate(self.batches()):
+            losses, weights = self.losses(rows, self.rng.integers(0, 8, rows.size))
+            loss = (losses * weights).mean()
+            self.descend(loss)
             total += float(loss.detach()) * rows.size
-            weight += rows.size
+            seen += rows.size
             if progress is not None:
                 progress("train", number * self.steps + i + 1, self.options.epochs * self.steps)
-        return total / max(weight, 1.0)
+        return total / max(seen, 1.0)
 
-    def _judge(self, train_loss: float, logits: NDArray[np.float32]) -> Epoch:
+    def batches(self) -> list[NDArray[np.int64]]:
+        """Rows of each step of one pass, in a new order."""
+        order = self.rng.permutation(self.rows.parts["train"])
+        # A last step with very few stamps would only disturb the running statistics of the normalisation.
+        return [part for part in np.array_split(order, self.steps) if part.size > 1]
+
+    def losses(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each row in training mode, and its weight; shape (n,) both."""
+        self.network.train()
+        device = next(self.network.parameters()).device
+        inputs = self.rows.inputs(rows, self.network.preprocess.size, device, turn)
+        target = torch.from_numpy(self.rows.labels[rows]).to(device)
+        losses = binary_cross_entropy_with_logits(self.network(*inputs), target, reduction="none")
+        return losses, torch.from_numpy(self.rows.weights[rows]).to(device)
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of the optimiser and of its schedule."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.schedule.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the weights on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+
+    def judge(
+        self, train_loss: float, logits: NDArray[np.float32], weights: NDArray[np.floating[Any]] | None = None
+    ) -> Epoch:
+        """What a pass reached on the validation part; its rows weigh as in training, or as told."""
         rows = self.rows.parts["validation"]
-        labels, weights = self.rows.labels[rows], self.rows.weights[rows]
+        labels, weights = self.rows.labels[rows], self.rows.weights[rows] if weights is None else weights
         z = logits.astype(np.float64)
         losses = np.logaddexp(0.0, z) - labels * z
         return Epoch(
@@ -241,16 +282,25 @@ class _Loop:
         )
 
 
+def went_astray(options: Train) -> InputError:
+    """Say that no pass gave a number."""
+    return InputError(
+        f"training went astray: the validation loss was never a number at learning rate {options.learning_rate}; "
+        "lower it",
+        learning_rate=options.learning_rate,
+    )
+
+
 def _batch(
     dataset: LabelledStamps,
     numbers: NDArray[np.float32],
     rows: NDArray[np.int64],
-    network: RealBogusNet,
+    size: int,
+    device: torch.device | str,
     turn: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs of the network for some rows; the stamps are in units of sigma already, so sigma is 1."""
-    device = next(network.parameters()).device
-    cube = dataset.stamps(rows, size=network.preprocess.size)
+    cube = dataset.stamps(rows, size=size)
     pixels = torch.from_numpy(symmetry(cube, turn) if turn is not None else cube).to(device)
     return pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device)
 
@@ -264,20 +314,3 @@ def _weights(dataset: LabelledStamps, rows: dict[str, NDArray[np.int64]], option
         snr = strength[rows[part]]
         weights[rows[part]] = matched_weights(labels, snr) if options.balance == "snr" else class_weights(labels)
     return weights
-
-
-@contextlib.contextmanager
-def _deterministic(options: Train) -> Iterator[None]:
-    """Seeded generators and fixed algorithms inside; everything global is put back afterwards."""
-    devices = [torch.device(options.device)] if options.device.startswith("cuda") else []
-    threads = torch.get_num_threads()
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-    ):
-        torch.manual_seed(options.seed)
-        torch.set_num_threads(options.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

@@ -21,11 +21,12 @@ from gueststar.options import Options
 from gueststar.realbogus.card import CARD_FILE, Card, write_model
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
+from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.package import describe_model, judge, score_dataset
 from gueststar.realbogus.score import LoadedModel, open_model
 from gueststar.realbogus.split import Split, check_split, split_groups
 from gueststar.realbogus.stored import StoredDataset
-from gueststar.realbogus.train import Progress, Train, train_network
+from gueststar.realbogus.train import Progress, Train
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
 from gueststar.types import Image
@@ -67,6 +68,7 @@ class Training(Options):
     version: str = Field("1", min_length=1, max_length=30, description="Version of the model")
     data: TrainingSet = Field(default_factory=TrainingSet, description="The training set")
     train: Train = Field(Train(), description="The training")
+    label_noise: LabelNoise = Field(LabelNoise(), description="What is done about real sources among the artifacts")
 
 
 def make_and_train(
@@ -192,7 +194,7 @@ def _made(
     progress: Progress | None,
 ) -> Card:
     """Train, describe, measure and write a model, with the curve of the rows `shown`."""
-    trained = train_network(dataset, split, options.train, progress=progress)
+    trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress)
     card, weights = describe_model(
         trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
     )

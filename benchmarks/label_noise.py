@@ -1,0 +1,239 @@
+"""What wrong labels cost, and what each method wins back: reals planted among the artifacts of a training set.
+
+    python benchmarks/label_noise.py
+    python benchmarks/label_noise.py --data my_set --stamp-size 31 --out label_noise.json
+
+For every seed stamps are drawn anew (faint points against dipoles, sharp points and wrong widths that are close to
+them), or a share of the training and validation rows of a data set is taken, reals become artifacts by name until they
+are 15 % of class 0, and every method is trained. The test part has its true labels (a data set: as true as its labels
+are). Intervals are those of a bootstrap over seeds and over the test rows of each. The oracle is trained without the
+planted rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import numpy as np
+
+from gueststar import __version__
+from gueststar.realbogus.dataset import Dataset, LabelledStamps
+from gueststar.realbogus.evaluate import auc, threshold_at_fpr
+from gueststar.realbogus.label_noise import LabelNoise, train_robust
+from gueststar.realbogus.label_noise.flagged import without
+from gueststar.realbogus.network import MeanNet
+from gueststar.realbogus.split import Split, split_groups
+from gueststar.realbogus.stored import open_dataset
+from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.types import Candidates, Stamps
+from realbogus_stamps import columns, gaussian
+
+RATES = (1e-2, 1e-3)
+METHODS = ("naive", "ensemble", "drop-flagged", "coteach", "coteach, mean of both", "oracle")
+
+
+@dataclass
+class Relabelled:
+    """A set whose labels were changed; all else is that of the set below."""
+
+    base: Any
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.labels if name == "label" else self.base[name]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.base, name)
+
+
+def stamp(kind: str, snr: float, k: int, rng: np.random.Generator) -> np.ndarray:
+    """One noisy triplet; artifacts are close to points, so that a small training set leaves something to miss."""
+    width, noise, (x, y) = rng.uniform(1.0, 1.5), 10.0, rng.uniform(-0.5, 0.5, 2)
+    flux = snr * noise * np.sqrt(2.0) * np.sqrt(4 * np.pi) * width
+    science = reference = flux * rng.uniform(0, 4) * (rng.random() < 0.5) * gaussian(k, *rng.normal(0, 2, 2), width)
+    if kind == "point":
+        science = science + flux * gaussian(k, x, y, width)
+    elif kind == "sharp":
+        science = science + 0.7 * flux * gaussian(k, x, y, width * rng.uniform(0.4, 0.7))
+    elif kind == "dipole":
+        angle, shift = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.5)
+        dx, dy = shift * np.cos(angle), shift * np.sin(angle)
+        science = science + 1.5 * flux * gaussian(k, x + dx, y + dy, width)
+        reference = reference + 1.5 * flux * gaussian(k, x - dx, y - dy, width) * rng.uniform(0.3, 1.0)
+    else:
+        star = flux * rng.uniform(2, 5)
+        science = science + star * gaussian(k, x, y, width * rng.uniform(0.7, 0.9))
+        reference = reference + star * gaussian(k, x, y, width)
+    planes = [plane + rng.normal(0, noise, (k, k)) for plane in (science, reference)]
+    return np.stack([*planes, planes[0] - planes[1]]).astype(np.float32)
+
+
+def drawn(arguments: argparse.Namespace, rng: np.random.Generator) -> tuple[LabelledStamps, Split]:
+    """Stamps in groups of 100, dealt to the parts."""
+    sizes = (arguments.train, arguments.train // 2, arguments.test)
+    n = sum(sizes) // 100 * 100
+    kinds = np.where(rng.random(n) < 0.5, "point", rng.choice(("dipole", "sharp", "width"), n))
+    snr = 10 ** rng.uniform(*np.log10(arguments.snr), n)
+    size = arguments.stamp_size
+    cube = np.stack([stamp(str(kind), float(s), size, rng) for kind, s in zip(kinds, snr, strict=True)])
+    sigma = np.tile(np.float32([10.0, 10.0, 14.142]), (n, 1))
+    names = np.array([f"pair{number:04d}" for number in np.arange(n) // 100])
+    rows = {"label": (kinds == "point").astype(np.int8), "kind": kinds, "true_snr": snr, "source": "drawn"}
+    rows |= {"tile": names, "night": names, "reference": names, "chain": "default"}
+    table = Candidates.from_columns(columns(n, snr=snr))
+    data = Dataset.from_candidates(table, Stamps(cube, sigma, table["candidate_id"]), rows)
+    return data, split_groups(data.columns, rng=rng, fractions=sizes)
+
+
+def plant(data: LabelledStamps, split: Split, share: float, rng: np.random.Generator) -> tuple[Relabelled, np.ndarray]:
+    """Reals of the training and validation parts under the name of artifacts, until they are `share` of these."""
+    labels, wrong = data.labels.copy(), []
+    for part in (split.train, split.validation):
+        real = part[labels[part] == 1]
+        count = round(share / (1 - share) * int((labels[part] == 0).sum()))
+        wrong.append(rng.choice(real, min(count, real.size // 2), replace=False))
+    rows = np.concatenate(wrong)
+    labels[rows] = 0
+    return Relabelled(data, labels), rows
+
+
+def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Logits of every method on the test part, and what it said about the labels."""
+    rng = np.random.default_rng(seed)
+    if arguments.data:
+        data = open_dataset(arguments.data)
+        whole = data.split()
+        kept = [rng.permutation(part)[:most] for part, most in
+                ((whole.train, arguments.train), (whole.validation, arguments.train // 2))]  # fmt: skip
+        split = Split(kept[0], kept[1], whole.test[: arguments.test])
+    else:
+        data, split = drawn(arguments, rng)
+    noisy, wrong = plant(data, split, arguments.share, rng)
+    test = split.test[data.labels[split.test] >= 0]
+    options = Train(
+        epochs=arguments.epochs, batch_size=arguments.batch_size, stamp_size=arguments.stamp_size, seed=seed,
+        device=arguments.device,
+    )  # fmt: skip
+    found: dict[str, Any] = {"real": data.labels[test] == 1, "logits": {}, "facts": {}, "cpu_s": {}}
+    for method in METHODS:
+        if method == "coteach, mean of both":  # comes with coteach
+            continue
+        start = time.process_time()
+        if method == "oracle":
+            trained = train_network(noisy, without(split, wrong), options)
+        else:
+            trained = train_robust(noisy, split, options, LabelNoise(method=method, average=True))
+        found["cpu_s"][method] = round(time.process_time() - start, 1)
+        found["facts"][method] = dict(trained.label_noise)
+        network = trained.network
+        if method == "coteach" and isinstance(network, MeanNet):
+            found["logits"]["coteach, mean of both"] = predict(network, data, test)
+            network = network.members[int(np.argmin(trained.label_noise["validation_losses"]))]
+        found["logits"][method] = predict(network, data, test)
+        print(f"seed {seed} {method}: {_line(found['real'], found['logits'][method])}", flush=True)
+    return found
+
+
+def misses(real: np.ndarray, logits: np.ndarray, rate: float) -> float:
+    return float((logits[real] < threshold_at_fpr(real, logits, rate)).mean())
+
+
+def _line(real: np.ndarray, logits: np.ndarray) -> str:
+    return f"AUC {auc(real, logits):.4f}, " + ", ".join(
+        f"FNR {100 * misses(real, logits, r):.1f} % at FPR {r:g}" for r in RATES
+    )
+
+
+def figures(seeds: list[dict[str, Any]], rows: list[np.ndarray]) -> np.ndarray:
+    """Mean over seeds of AUC and misses at each rate; shape (methods, 1 + rates)."""
+    values = []
+    for seed, which in zip(seeds, rows, strict=True):
+        real = seed["real"][which]
+        each = [seed["logits"][method][which] for method in METHODS]
+        values.append([[auc(real, one), *(misses(real, one, rate) for rate in RATES)] for one in each])
+    return np.mean(values, axis=0)
+
+
+def gap_closed(table: np.ndarray) -> np.ndarray:
+    """Share of the way from naive to oracle; shape as `table`."""
+    gap = table[-1] - table[0]
+    return (table - table[0]) / np.where(gap == 0, np.nan, gap)
+
+
+def report(seeds: list[dict[str, Any]], boots: int) -> list[dict[str, Any]]:
+    """Figures of each method with intervals of 95 %."""
+    rng = np.random.default_rng(0)
+    best = figures(seeds, [np.arange(seed["real"].size) for seed in seeds])
+    again = []
+    for _ in range(boots):
+        chosen = [seeds[i] for i in rng.integers(0, len(seeds), len(seeds))]
+        again.append(figures(chosen, [rng.integers(0, seed["real"].size, seed["real"].size) for seed in chosen]))
+    tables = np.array(again)
+    gaps = np.array([gap_closed(table) for table in tables])
+    low, high = np.quantile(tables, (0.025, 0.975), axis=0)
+    gap_low, gap_high = np.nanquantile(gaps, (0.025, 0.975), axis=0)
+    names, out = ("auc", *(f"fnr_at_{rate:g}" for rate in RATES)), []
+    for i, method in enumerate(METHODS):
+        out.append(row := {"method": method})
+        for j, name in enumerate(names):
+            row[name] = [round(float(v[i, j]), 5) for v in (best, low, high)]
+            row[f"{name}_gap_closed"] = [round(float(v[i, j]), 3) for v in (gap_closed(best), gap_low, gap_high)]
+        print(f"{method:>22}: " + "; ".join(
+            f"{name} {row[name][0]:.4f} ({row[name][1]:.4f} to {row[name][2]:.4f}), gap closed "
+            f"{100 * row[f'{name}_gap_closed'][0]:.0f} % ({100 * row[f'{name}_gap_closed'][1]:.0f} to "
+            f"{100 * row[f'{name}_gap_closed'][2]:.0f})" for name in names))  # fmt: skip
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="data set to plant wrong labels in; else stamps are drawn"
+    )
+    parser.add_argument("--share", type=float, default=0.15, help="of class 0 that is real")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=900)
+    parser.add_argument(
+        "--train", type=int, default=1200, help="rows of the training part; half as many for validation"
+    )
+    parser.add_argument("--test", type=int, default=10000, help="rows of the test part")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--stamp-size", type=int, default=21)
+    parser.add_argument("--snr", type=float, nargs=2, default=(5.0, 25.0), help="least and largest, of drawn stamps")
+    parser.add_argument("--boots", type=int, default=200)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    arguments = parser.parse_args()
+    seeds = [one_seed(arguments.first_seed + number, arguments) for number in range(arguments.seeds)]
+    rows = report(seeds, arguments.boots)
+    for seed in seeds:
+        print(
+            {method: facts.get("forget_rate", facts.get("left_out_share")) for method, facts in seed["facts"].items()}
+        )
+        print(seed["cpu_s"])
+    if arguments.out:
+        options = {
+            name: value if not isinstance(value, Path) else value.name for name, value in vars(arguments).items()
+        }
+        facts = [{"facts": seed["facts"], "cpu_s": seed["cpu_s"]} for seed in seeds]
+        text = json.dumps({"version": __version__, "options": options, "methods": rows, "seeds": facts}, indent=1)
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Training that survives wrong labels: real sources among the artifacts, of which nobody knows where they are.
+
+What was detected on a real sky and not put in counts as an artifact (class 0). Variables, asteroids and transients
+among it are wrong labels. An artificial real (class 1) was put in and found, so its label is never wrong: every method
+here doubts class 0 alone.
+
+- ``naive``: all labels are believed.
+- ``ensemble``: two networks of different seed, believed alike; their mean logit is the model. It tells what a second
+  network alone is worth.
+- ``coteach``: asymmetric co-teaching, `gueststar.realbogus.label_noise.coteach`.
+- ``drop-flagged``: rows that networks trained on other rows call real are left out,
+  `gueststar.realbogus.label_noise.flagged`.
+
+The validation part has wrong labels, too: as a method leaves out rows of the training part, it leaves out rows of the
+validation loss by which the best pass is chosen. The test part is never touched.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gueststar.options import Options
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.train import Progress, Train, Trained, train_network
+
+__all__ = ["LabelNoise", "train_robust"]
+
+
+class LabelNoise(Options):
+    """What is done about real sources among the artifacts that are trained on."""
+
+    method: Literal["naive", "coteach", "ensemble", "drop-flagged"] = Field(
+        "naive",
+        description="'naive': labels are believed; 'coteach': two networks, each leaves out the artifacts that the "
+        "other finds most like reals; 'ensemble': the mean of two networks that believe the labels; 'drop-flagged': "
+        "artifacts that networks trained on other rows call real are left out",
+    )
+    forget_rate: float | None = Field(
+        None,
+        ge=0,
+        le=0.5,
+        description="coteach: share of the artifacts that is left out; none: the share of reals among the artifacts, "
+        "estimated from the scores of the validation part after every pass",
+    )
+    ramp_epochs: int = Field(
+        5, ge=1, le=10000, description="coteach: passes over which the share left out grows from 0 to the forget rate"
+    )
+    average: bool = Field(
+        False,
+        description="coteach: the model is the mean of both networks, which takes twice the time to score; else it is "
+        "the one with the lower validation loss",
+    )
+    folds: int = Field(4, ge=2, le=50, description="drop-flagged: pieces of the training part")
+    flag_above: float = Field(
+        0.5, gt=0, lt=1, description="drop-flagged: score above which an artifact is called real and left out"
+    )
+
+
+def train_robust(
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train | None = None,
+    noise: LabelNoise | None = None,
+    *,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train as `gueststar.realbogus.train.train_network` does, with a method against wrong labels of class 0.
+
+    Parameters
+    ----------
+    dataset : LabelledStamps
+        In memory or on disk. Rows with label -1 are left out.
+    split : Split
+        Checked again.
+    options : Train, optional
+        Of each network; the seed decides everything.
+    noise : LabelNoise, optional
+        The method.
+    scalars : tuple of Scalar
+        Measured numbers that the network takes.
+    progress : callable, optional
+        Called with (stage, steps done, steps in all), stages 'train' and, for drop-flagged, 'folds'.
+
+    Returns
+    -------
+    Trained
+        One model. `Trained.label_noise` says what was done: the method, its forget rate and where that comes from, how
+        many rows were left out.
+
+    Raises
+    ------
+    InputError
+        When a label is unknown, a part lacks one of the classes, or groups cross.
+    """
+    from gueststar.realbogus.label_noise import coteach, ensemble, flagged
+
+    options, noise = options or Train(), noise or LabelNoise()
+    if noise.method == "coteach":
+        return coteach.train(
+            dataset, split, options, forget_rate=noise.forget_rate, ramp_epochs=noise.ramp_epochs,
+            average=noise.average, scalars=scalars, progress=progress,
+        )  # fmt: skip
+    if noise.method == "ensemble":
+        return ensemble.train(dataset, split, options, scalars=scalars, progress=progress)
+    if noise.method == "drop-flagged":
+        return flagged.train(
+            dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, scalars=scalars, progress=progress
+        )
+    return train_network(dataset, split, options, scalars=scalars, progress=progress)

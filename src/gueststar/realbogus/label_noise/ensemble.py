@@ -1,0 +1,45 @@
+"""Two networks of different seed that believe all labels; their mean logit is the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.network import MeanNet, RealBogusNet
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.train import Progress, Train, Trained, predict, train_network
+
+__all__ = ["other_seed", "train"]
+
+
+def other_seed(seed: int, number: int) -> int:
+    """Seed of a further training, far from those that a user gives."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def train(
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train,
+    *,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train two networks one after the other; history and best pass are those of the first."""
+    trained = []
+    for number in range(2):
+        seed = other_seed(options.seed, number) if number else options.seed
+        own = options.model_copy(update={"seed": seed})
+        note = None if progress is None else _piece(progress, "train", number, 2)
+        trained.append(train_network(dataset, split, own, scalars=scalars, progress=note))
+    members = [item.network for item in trained if isinstance(item.network, RealBogusNet)]
+    network = MeanNet(members).eval()
+    rows = split.validation[dataset.labels[split.validation] >= 0]
+    facts = {"method": "ensemble", "networks": len(members)}
+    return Trained(network, trained[0].history, trained[0].best_epoch, predict(network, dataset, rows), facts)
+
+
+def _piece(progress: Progress, stage: str, number: int, pieces: int) -> Progress:
+    """Report one of several trainings as a part of the whole."""
+    return lambda _, done, total: progress(stage, number * total + done, pieces * total)

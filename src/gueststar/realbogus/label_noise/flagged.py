@@ -1,0 +1,121 @@
+"""Leave out artifacts that networks call real which have not seen them (out of fold), then train on what is left.
+
+The two stages of Takahashi et al. 2022 (PASJ 74, 946), who find the wrong labels of a sky survey by the scores of first
+models; there the flagged rows become unlabelled rows of a semi-supervised training, here they are left out, as in
+confident learning (Northcutt et al. 2021, JAIR 70, 1373).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gueststar.errors import InputError
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.label_noise.ensemble import other_seed
+from gueststar.realbogus.label_noise.forget import LARGEST_RATE
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
+from gueststar.realbogus.split import GROUP_COLUMNS, Split, connected_groups
+from gueststar.realbogus.train import Progress, Train, Trained, TrainingRows, predict, prepare, train_network
+
+__all__ = ["flag", "folds_of", "train", "without"]
+
+
+def train(
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train,
+    *,
+    folds: int = 4,
+    flag_above: float = 0.5,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train without the flagged rows; fields of `LabelNoise`, the rest as in `train_network`."""
+    rows = flag(dataset, split, options, folds=folds, flag_above=flag_above, scalars=scalars, progress=progress)
+    trained = train_network(dataset, without(split, rows), options, scalars=scalars, progress=progress)
+    shares = {
+        name: float(np.isin(part, rows).sum() / max(int((dataset.labels[part] == 0).sum()), 1))
+        for name, part in split.parts().items()
+        if name != "test"
+    }
+    facts = {"method": "drop-flagged", "folds": folds, "flag_above": flag_above, "left_out_share": shares}
+    validation = split.validation[dataset.labels[split.validation] >= 0]
+    logits = predict(trained.network, dataset, validation)
+    return Trained(trained.network, trained.history, trained.best_epoch, logits, facts)
+
+
+def flag(
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train,
+    *,
+    folds: int = 4,
+    flag_above: float = 0.5,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """Rows of class 0, of the training and validation parts, that networks call real which have not seen them.
+
+    A row of the training part is judged by the one network trained without its fold, a row of the validation part by
+    the mean logit of all.
+
+    Returns
+    -------
+    ndarray of int64
+        Sorted.
+
+    Raises
+    ------
+    InputError
+        When more than half of the artifacts of a part are flagged: then the networks tell too little.
+    """
+    rows = prepare(dataset, split, options, scalars)
+    part, validation = rows.parts["train"], rows.parts["validation"]
+    fold = folds_of(rows, folds, np.random.default_rng(options.seed))
+    inside, outside = np.empty(part.size), np.zeros(validation.size)
+    for number in range(folds):
+        own = options.model_copy(update={"seed": other_seed(options.seed, number + 1)})
+        kept = Split(part[fold != number], validation, np.empty(0, np.int64))
+        note = None if progress is None else _piece(progress, number, folds)
+        trained = train_network(dataset, kept, own, scalars=scalars, progress=note)
+        inside[fold == number] = predict(trained.network, dataset, part[fold == number])
+        outside += trained.validation_logits / folds
+    cut = np.log(flag_above / (1.0 - flag_above))
+    flags = [part[inside > cut], validation[outside > cut]]
+    flags = [found[dataset.labels[found] == 0] for found in flags]
+    for name, found in zip(("train", "validation"), flags, strict=True):
+        share = found.size / int((dataset.labels[rows.parts[name]] == 0).sum())
+        if share > LARGEST_RATE:
+            raise InputError(
+                f"{100 * share:.0f} % of the artifacts of the {name} part score above {flag_above} in networks that "
+                "have not seen them; these tell too little: train on more rows, for more epochs, or raise flag_above",
+                part=name,
+                share=share,
+            )
+    return np.sort(np.concatenate(flags))
+
+
+def folds_of(rows: TrainingRows, folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Fold of each row of the training part: whole groups, or single rows where there are fewer groups than folds."""
+    part = rows.parts["train"]
+    group = connected_groups({name: np.asarray(rows.dataset[name])[part] for name in GROUP_COLUMNS})
+    sizes = np.bincount(group)
+    if sizes.size < folds:
+        return np.asarray(rng.permutation(np.arange(part.size) % folds), np.int64)
+    order = rng.permutation(sizes.size)
+    filled, fold = np.zeros(folds), np.empty(sizes.size, np.int64)
+    for number in order[np.argsort(-sizes[order], kind="stable")]:
+        fold[number] = int(np.argmin(filled))
+        filled[fold[number]] += sizes[number]
+    return fold[group]
+
+
+def without(split: Split, rows: NDArray[np.int64]) -> Split:
+    """The split without some rows of its training and validation parts; the test part stays whole."""
+    return Split(np.setdiff1d(split.train, rows), np.setdiff1d(split.validation, rows), split.test)
+
+
+def _piece(progress: Progress, number: int, folds: int) -> Progress:
+    """Report one fold as a part of all."""
+    return lambda _, done, total: progress("folds", number * total + done, folds * total)

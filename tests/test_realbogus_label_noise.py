@@ -1,0 +1,263 @@
+"""Training with wrong labels: only artifacts are doubted, the most real-like first, and it pays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gueststar.errors import ConfigError, InputError
+from gueststar.realbogus.card import Card
+from gueststar.realbogus.dataset import Dataset
+from gueststar.realbogus.export import onnx_bytes
+from gueststar.realbogus.label_noise import LabelNoise, train_robust
+from gueststar.realbogus.label_noise.flagged import flag, folds_of, without
+from gueststar.realbogus.label_noise.forget import (
+    LARGEST_RATE,
+    estimate_contamination,
+    forgotten,
+    kept_weights,
+    ramp,
+)
+from gueststar.realbogus.manifest import SIGMA_COLUMNS
+from gueststar.realbogus.network import MeanNet, RealBogusNet
+from gueststar.realbogus.package import describe_model, score_dataset
+from gueststar.realbogus.scalars import DEFAULT_SCALARS
+from gueststar.realbogus.score import open_model
+from gueststar.realbogus.shard_writer import ShardWriter
+from gueststar.realbogus.split import split_groups
+from gueststar.realbogus.stored import open_dataset
+from gueststar.realbogus.train import Train, predict, prepare, train_network
+from realbogus_stamps import dataset
+
+METHODS = ("naive", "coteach", "ensemble", "drop-flagged")
+SHORT = Train(epochs=2, batch_size=64, stamp_size=21)
+FEW = {"folds": 2, "ramp_epochs": 1, "flag_above": 0.9}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return dataset(320, np.random.default_rng(21), size=23)
+
+
+@pytest.fixture(scope="module")
+def split(drawn):
+    return split_groups(drawn.columns, rng=np.random.default_rng(0))
+
+
+def relabelled(data, labels):
+    return Dataset(data.cube, data.sigma, {**data.columns, "label": labels.astype(np.int8)}, data.facts)
+
+
+# Which rows, and how many
+
+
+def test_the_artifacts_of_the_largest_losses_are_left_out(rng):
+    labels = rng.integers(0, 2, 200)
+    losses = rng.exponential(size=200)
+    marked = forgotten(losses, labels, 0.15)
+    artifacts = labels == 0
+    assert marked.sum() == round(0.15 * artifacts.sum())
+    assert losses[marked].min() > losses[artifacts & ~marked].max()
+
+
+def test_a_real_is_never_left_out_however_large_its_loss(rng):
+    labels = rng.integers(0, 2, 200)
+    losses = np.where(labels == 1, 1e6, rng.random(200))
+    for rate in (0.0, 0.1, 0.5, 1.0):
+        assert not forgotten(losses, labels, rate)[labels == 1].any()
+
+
+def test_one_artifact_is_always_left_and_none_is_no_error():
+    assert forgotten(np.arange(3.0), np.array([0, 0, 1]), 1.0).tolist() == [False, True, False]
+    assert not forgotten(np.arange(3.0), np.ones(3), 0.5).any()
+    assert not forgotten(np.arange(3.0), np.zeros(3), 0.0).any()
+
+
+def test_equal_losses_are_left_out_in_their_order():
+    assert forgotten(np.zeros(4), np.zeros(4), 0.5).tolist() == [True, True, False, False]
+
+
+def test_the_artifacts_left_weigh_what_all_did(rng):
+    labels, weights = rng.integers(0, 2, 100), rng.random(100)
+    marked = forgotten(rng.random(100), labels, 0.2)
+    before = weights.copy()
+    kept = kept_weights(weights, labels, marked)
+    np.testing.assert_array_equal(weights, before)
+    assert (kept[marked] == 0).all()
+    np.testing.assert_allclose(kept[labels == 1], weights[labels == 1], rtol=1e-6)
+    assert kept[labels == 0].sum() == pytest.approx(weights[labels == 0].sum(), rel=1e-5)
+
+
+def test_the_share_grows_to_the_forget_rate_and_stays():
+    shares = [ramp(epoch, 0.2, 4) for epoch in range(7)]
+    np.testing.assert_allclose(shares, [0, 0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.15, 0.3])
+def test_contamination_is_estimated_from_scores(share):
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        wrong = rng.random(2000) < share
+        scores = np.concatenate([rng.normal(3.5, 1, 1500), np.where(wrong, 3.5, 0.0) + rng.normal(0, 1, 2000)])
+        labels = np.concatenate([np.ones(1500), np.zeros(2000)])
+        found.append(estimate_contamination(labels, scores))
+        assert estimate_contamination(labels, np.exp(scores)) == found[-1]
+    assert np.mean(found) == pytest.approx(share, abs=0.012)
+
+
+def test_contamination_has_a_largest_value(rng):
+    assert estimate_contamination(np.arange(400) % 2, rng.random(400)) == LARGEST_RATE
+
+
+# Whole trainings
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_repeats_and_makes_one_model(drawn, split, method):
+    noise = LabelNoise(method=method, **FEW)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    seen = []
+    first = train_robust(drawn, split, SHORT, noise, progress=lambda *step: seen.append(step))
+    assert torch.equal(before, torch.random.get_rng_state())
+    again = train_robust(drawn, split, SHORT, noise)
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+    assert first.history == again.history
+    assert first.label_noise == again.label_noise
+    assert first.label_noise["method"] == method
+    np.testing.assert_array_equal(predict(first.network, drawn, split.validation), first.validation_logits)
+    assert {stage for stage, _, _ in seen} == ({"train", "folds"} if method == "drop-flagged" else {"train"})
+    assert seen[-1][1] == seen[-1][2]
+
+    card, weights = describe_model(first, drawn, split, options=SHORT, name="tiny", version="1")
+    assert Card.model_validate_json(card.to_json()).training["label_noise"]["method"] == method
+    logits = predict(first.network, drawn, split.test)
+    scores = score_dataset(open_model(card, weights), drawn, split.test)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits.astype(np.float64))), atol=2e-5)
+
+
+def test_another_seed_gives_another_pair(drawn, split):
+    noise = LabelNoise(method="coteach", **FEW)
+    one, two = (train_robust(drawn, split, SHORT.model_copy(update={"seed": seed}), noise) for seed in (0, 1))
+    assert one.history != two.history
+
+
+def test_naive_is_the_training_without_a_method(drawn, split):
+    np.testing.assert_array_equal(
+        train_robust(drawn, split, SHORT).validation_logits, train_network(drawn, split, SHORT).validation_logits
+    )
+
+
+def test_the_mean_of_both_is_a_model(drawn, split):
+    noise = LabelNoise(method="coteach", average=True, forget_rate=0.1, **FEW)
+    trained = train_robust(drawn, split, SHORT, noise)
+    assert isinstance(trained.network, MeanNet)
+    own = [predict(member, drawn, split.test) for member in trained.network.members]
+    assert np.abs(own[0] - own[1]).max() > 1e-3
+    np.testing.assert_allclose(predict(trained.network, drawn, split.test), np.mean(own, axis=0), atol=1e-5)
+    assert trained.label_noise["forget_rate"] == 0.1
+    assert trained.label_noise["forget_rate_from"] == "given"
+    assert len(onnx_bytes(trained.network)) > 0
+
+
+def test_networks_that_see_different_things_have_no_mean():
+    with pytest.raises(ValueError, match="have no mean"):
+        MeanNet([RealBogusNet(DEFAULT_SCALARS, size=21), RealBogusNet(DEFAULT_SCALARS, size=23)])
+
+
+@pytest.mark.parametrize("method", ["coteach", "drop-flagged"])
+def test_sets_on_disk_train_the_same(drawn, tmp_path, method):
+    parts = split_groups(drawn.columns, rng=np.random.default_rng(2))
+    names = np.empty(len(drawn), "U10")
+    for name, rows in parts.parts().items():
+        names[rows] = name
+    with ShardWriter(tmp_path / "set", rows_per_shard=100) as writer:
+        noise = dict(zip(SIGMA_COLUMNS, drawn.sigma.T, strict=True))
+        writer.add(drawn.cube, {**drawn.columns, **noise, "split": names, "suspicion": "", "true_kind": ""})
+    stored = open_dataset(tmp_path / "set")
+    noise = LabelNoise(method=method, **FEW)
+    one, other = (train_robust(data, parts, SHORT, noise) for data in (stored, drawn))
+    np.testing.assert_allclose(one.validation_logits, other.validation_logits, atol=1e-5)
+
+
+def test_what_cannot_be_learnt_from_is_refused(drawn, split):
+    for method in METHODS:
+        noise = LabelNoise(method=method, **FEW)
+        for value, text in ((1, "reals and 0 artifacts"), (0, "has 0 reals")):
+            with pytest.raises(InputError, match=text):
+                train_robust(relabelled(drawn, np.full(len(drawn), value)), split, SHORT, noise)
+        with pytest.raises(InputError, match="label 2: 1 is real, 0 artifact"):
+            train_robust(relabelled(drawn, drawn.labels * 2), split, SHORT, noise)
+    with pytest.raises(ConfigError, match="label_noise.*'naive', 'coteach', 'ensemble' or 'drop-flagged'"):
+        LabelNoise.parse({"method": "nnpu"}, source="label_noise")
+
+
+def test_folds_keep_groups_whole_and_are_of_even_size(drawn, split):
+    rows = prepare(drawn, split, SHORT)
+    fold = folds_of(rows, 3, np.random.default_rng(0))
+    assert set(fold) == {0, 1, 2}
+    tile = drawn["tile"][rows.parts["train"]]
+    assert all(np.unique(fold[tile == name]).size == 1 for name in np.unique(tile))
+    assert np.bincount(fold).max() < 1.5 * np.bincount(fold).min()
+    one = Dataset(drawn.cube, drawn.sigma, {**drawn.columns, "night": np.full(len(drawn), "n")}, {})
+    single = folds_of(replace(rows, dataset=one), 3, np.random.default_rng(0))
+    assert np.ptp(np.bincount(single)) <= 1
+
+
+def test_flags_on_most_of_the_artifacts_are_refused(drawn, split):
+    with pytest.raises(InputError, match="above 0.001 in networks that have not seen them; these tell too little"):
+        flag(drawn, split, SHORT.model_copy(update={"epochs": 1}), folds=2, flag_above=0.001)
+
+
+def test_without_leaves_the_test_part_alone(split):
+    left = without(split, np.arange(10_000))
+    assert left.train.size == left.validation.size == 0
+    assert left.test is split.test
+
+
+# Planted wrong labels
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Easy stamps, 15 % of whose artifacts are reals."""
+    rng = np.random.default_rng(77)
+    data = dataset(900, rng, size=23)
+    real = np.flatnonzero(data.labels == 1)
+    wrong = rng.choice(real, round(0.15 / 0.85 * (data.labels == 0).sum()), replace=False)
+    labels = data.labels.copy()
+    labels[wrong] = 0
+    return relabelled(data, labels), split_groups(data.columns, rng=np.random.default_rng(1)), wrong
+
+
+EASY = Train(epochs=10, batch_size=64, stamp_size=21)
+
+
+def test_coteaching_leaves_out_most_planted_wrong_labels(planted):
+    data, parts, wrong = planted
+    trained = train_robust(data, parts, EASY, LabelNoise(method="coteach", ramp_epochs=3))
+    facts = trained.label_noise
+    assert facts["forget_rate_from"] == "the scores of the validation part"
+    assert facts["forget_rate"] == pytest.approx(0.15, abs=0.07)
+    assert facts["left_out_share_of_each_epoch"][0] == 0
+    # What it would leave out of the rows it was trained on.
+    rows = parts.train
+    marked = rows[forgotten(predict(trained.network, data, rows), data.labels[rows], facts["forget_rate"])]
+    planted_here = np.intersect1d(rows, wrong)
+    assert np.isin(planted_here, marked).mean() > 0.75
+    assert np.isin(marked, wrong).mean() > 0.6
+
+
+def test_flagged_rows_are_mostly_planted_ones(planted):
+    data, parts, wrong = planted
+    rows = flag(data, parts, EASY, folds=3)
+    assert (data.labels[rows] == 0).all()
+    assert not np.isin(rows, parts.test).any()
+    judged = np.concatenate([parts.train, parts.validation])
+    assert np.isin(np.intersect1d(judged, wrong), rows).mean() > 0.75
+    assert np.isin(rows, wrong).mean() > 0.5
