@@ -7,9 +7,9 @@ here doubts class 0 alone.
 - ``naive``: all labels are believed.
 - ``ensemble``: two networks of different seed, believed alike; their mean logit is the model. It tells what a second
   network alone is worth.
-- ``coteach``: asymmetric co-teaching, `gueststar.realbogus.label_noise.coteach`.
+- ``coteach``: asymmetric co-teaching, ``label_noise.coteach``.
 - ``drop-flagged``: rows that networks trained on other rows call real are left out,
-  `gueststar.realbogus.label_noise.flagged`.
+  ``label_noise.flagged``.
 
 The validation part has wrong labels, too: as a method leaves out rows of the training part, it leaves out rows of the
 validation loss by which the best pass is chosen. The test part is never touched.
@@ -89,7 +89,7 @@ def train_robust(
     Returns
     -------
     Trained
-        One model. `Trained.label_noise` says what was done: the method, its forget rate and where that comes from, how
+        One model. Its ``label_noise`` says what was done: the method, its forget rate and where that comes from, how
         many rows were left out.
 
     Raises
