@@ -70,9 +70,9 @@ def test_stamps_without_stars_say_nothing() -> None:
 
 
 def test_real_alerts_show_their_order(shared_data: Path) -> None:
-    from gueststar.datasets.ztf import _table_pieces
+    from gueststar.datasets.ztf import table_pieces
 
-    piece = next(_table_pieces(shared_data / "ztf_alert_stamps" / "ztf.npz", "weak_label"))
+    piece = next(table_pieces(shared_data / "ztf_alert_stamps" / "ztf.npz", "weak_label"))
     guess = guess_channels(piece.cube, turned=piece.turned)
     assert guess.order == ("science", "reference", "difference")
     assert guess.share > 0.95

@@ -27,7 +27,7 @@ from gueststar.errors import InputError, MissingPartError
 from gueststar.realbogus.channels import PLANES
 from gueststar.realbogus.stored import StoredDataset
 
-__all__ = ["import_ztf_alerts", "import_ztf_table"]
+__all__ = ["alert_pieces", "import_ztf_alerts", "import_ztf_table", "table_pieces"]
 
 _BANDS = {1: "g", 2: "r", 3: "i"}
 _ROWS = 1024
@@ -72,7 +72,7 @@ def import_ztf_table(
     options = options or ImportSet()
     paths = [path for path in map(Path, files) if path.suffix != ".csv"]
     facts = {"format": "ztf", "files": [path.name for path in paths]}
-    pieces = (piece for path in paths for piece in _table_pieces(path, options.label_column))
+    pieces = (piece for path in paths for piece in table_pieces(path, options.label_column))
     return write_pieces(
         pieces, out, options, order=PLANES, source="ztf", group_by=("tile",), facts=facts, progress=progress
     )
@@ -109,12 +109,19 @@ def import_ztf_alerts(
     paths = [Path(path) for path in files]
     facts = {"format": "avro", "files": len(paths)}
     return write_pieces(
-        _alert_pieces(paths), out, options or ImportSet(), order=PLANES, source="ztf", group_by=("tile",), facts=facts,
+        alert_pieces(paths), out, options or ImportSet(), order=PLANES, source="ztf", group_by=("tile",), facts=facts,
         progress=progress,
     )  # fmt: skip
 
 
-def _table_pieces(path: Path, label_column: str) -> Iterator[Piece]:
+def table_pieces(path: Path, label_column: str | None) -> Iterator[Piece]:
+    """Triplets of a file NAME.npz with NAME.csv beside it; without a column for the label it is -1.
+
+    Raises
+    ------
+    InputError
+        When a file is missing or does not fit, or a label is not 0 or 1.
+    """
     table = path.with_suffix(".csv")
     try:
         with np.load(path) as arrays:
@@ -126,17 +133,8 @@ def _table_pieces(path: Path, label_column: str) -> Iterator[Piece]:
     index = np.asarray(rows["row"].to_numpy()) if "row" in rows.column_names else np.arange(rows.num_rows)
     if index.size != n or not np.array_equal(np.sort(index), np.arange(n)):
         raise InputError(f"{table} has {index.size} rows for {n} stamps of {path.name}; one each", path=str(table))
-    if label_column not in rows.column_names:
-        raise InputError(
-            f"{table} has no column {label_column!r} for the label; it has {', '.join(rows.column_names)}: name "
-            "another one with --label-column",
-            path=str(table),
-        )
     plain = {name: _values(rows[name]) for name in rows.column_names}
-    label = np.asarray(plain[label_column])
-    if label.dtype.kind != "f" or not np.isin(label, (0.0, 1.0)).all():
-        wrong = label[~np.isin(label, (0.0, 1.0))][0] if label.dtype.kind == "f" else label[0]
-        raise InputError(f"{table}: label {wrong} in {label_column!r}; 1 is real, 0 artifact", path=str(table))
+    label = np.full(n, -1.0) if label_column is None else _labels(plain, label_column, table)
     for start in range(0, n, _ROWS):
         part = slice(start, start + _ROWS)
         named = {name: values[part] for name, values in plain.items()}
@@ -147,6 +145,20 @@ def _table_pieces(path: Path, label_column: str) -> Iterator[Piece]:
         where = index[part]
         cube = np.stack([plane(where) for plane in planes], axis=1)
         yield Piece(cube, columns, turned=columns["isdiffpos"] == "f")
+
+
+def _labels(plain: Mapping[str, NDArray[Any]], column: str, table: Path) -> NDArray[Any]:
+    if column not in plain:
+        raise InputError(
+            f"{table} has no column {column!r} for the label; it has {', '.join(plain)}: name another one with "
+            "--label-column",
+            path=str(table),
+        )
+    label = np.asarray(plain[column])
+    if label.dtype.kind != "f" or not np.isin(label, (0.0, 1.0)).all():
+        wrong = label[~np.isin(label, (0.0, 1.0))][0] if label.dtype.kind == "f" else label[0]
+        raise InputError(f"{table}: label {wrong} in {column!r}; 1 is real, 0 artifact", path=str(table))
+    return label
 
 
 class _Scaled:
@@ -225,7 +237,16 @@ def _float(item: Any) -> float:
         return float("nan")
 
 
-def _alert_pieces(paths: Sequence[Path]) -> Iterator[Piece]:
+def alert_pieces(paths: Sequence[Path]) -> Iterator[Piece]:
+    """Triplets of alert packets.
+
+    Raises
+    ------
+    MissingPartError
+        Without the package fastavro.
+    InputError
+        When a packet cannot be read or lacks a cutout.
+    """
     stamps: list[NDArray[np.float32]] = []
     records: list[Mapping[str, Any]] = []
     for packet, path in _packets(paths):

@@ -19,10 +19,21 @@ from gueststar.errors import ConfigError, ModelError, OutputError
 from gueststar.options import Options
 from gueststar.realbogus.scalars import Compression, Scalar
 
-__all__ = ["CARD_FILE", "WEIGHTS_FILE", "Card", "CardScalar", "find_model", "read_model", "weights_hash", "write_model"]
+__all__ = [
+    "CARD_FILE",
+    "STORE_FILE",
+    "WEIGHTS_FILE",
+    "Card",
+    "CardScalar",
+    "find_model",
+    "read_model",
+    "weights_hash",
+    "write_model",
+]
 
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.onnx"
+STORE_FILE = "store.json"  #: of a folder of models, see `gueststar.realbogus.store`
 
 
 class CardScalar(Options):
@@ -54,6 +65,7 @@ class Card(Options):
     training: dict[str, Any] = Field(description="Options of the training, seed and what was reached")
     code_version: str = Field(description="Version of gueststar that trained it")
     metrics: dict[str, Any] = Field(description="Measured quality with sample sizes and intervals")
+    check_scores: tuple[float, ...] = Field((), description="Scores of gueststar.realbogus.checks.check_stamps")
     licence: str = Field("BSD-3-Clause", description="Licence of the weights")
     caveats: tuple[str, ...] = Field((), description="What the model is not good for, or was not tested on")
 
@@ -77,24 +89,50 @@ def find_model(model: str | Path) -> Path:
     Parameters
     ----------
     model : str or path
-        'shipped' for the one that comes with gueststar, else a model folder or the ``model.onnx`` in it.
+        'shipped' for the one that comes with gueststar, else a model folder, the ``model.onnx`` in it, or the folder of
+        a store of models, which stands for the one in use.
 
     Raises
     ------
     ModelError
-        When there is no such model.
+        When there is no such model, or the one in use of a store was changed since it was promoted.
     """
     if str(model) == "shipped":
         folder = Path(str(resources.files("gueststar.realbogus") / "shipped"))
     else:
         folder = Path(model).expanduser()
         folder = folder.parent if folder.name == WEIGHTS_FILE else folder
+        folder = _in_use(folder) if (folder / STORE_FILE).is_file() else folder
     missing = [name for name in (WEIGHTS_FILE, CARD_FILE) if not (folder / name).is_file()]
     if missing:
         raise ModelError(
             f"model {str(model)!r}: {' and '.join(missing)} not found in {folder}; give a folder that "
             "`gueststar train` has written, or 'shipped'",
             model=str(model),
+        )
+    return folder
+
+
+def _in_use(store: Path) -> Path:
+    """The model folder that is in use in a store, its card unchanged since; the card vouches for the weights."""
+    try:
+        latest = json.loads((store / STORE_FILE).read_text(encoding="utf-8"))["history"][-1]
+        folder, expected = store / str(latest["folder"]), str(latest["card_hash"])
+        card = (folder / CARD_FILE).read_bytes()
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(
+            f"the store {store} names no model in use that is there: {error}; look with `gueststar model list`, and "
+            "promote one",
+            model=str(store),
+        ) from error
+    found = hashlib.sha256(card).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{folder / CARD_FILE} was changed since the model was promoted (SHA-256 {found[:12]}... instead of "
+            f"{expected[:12]}...); promote it again if this is meant, or roll back",
+            model=str(store),
+            expected=expected,
+            found=found,
         )
     return folder
 

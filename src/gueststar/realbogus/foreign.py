@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gueststar.realbogus.channels import ring_of
 from gueststar.types import CANDIDATE_COLUMNS
 
-__all__ = ["Normalised", "blank_candidates", "normalise"]
+__all__ = ["Normalised", "blank_candidates", "matched_snr", "normalise"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +64,10 @@ def normalise(cube: NDArray[np.floating[Any]], *, fwhm_px: float, keep_sky: bool
     if not keep_sky:
         planes -= middle[:, :, None, None]
     planes /= noise[:, :, None, None]
-    return Normalised(planes, noise, _matched_snr(planes[:, 2], fwhm_px))
+    return Normalised(planes, noise, matched_snr(planes[:, 2], fwhm_px))
 
 
-def _matched_snr(difference: NDArray[np.float32], fwhm_px: float) -> NDArray[np.float32]:
+def matched_snr(difference: NDArray[np.float32], fwhm_px: float) -> NDArray[np.float32]:
     """S/N of a Gaussian at the centre of stamps (n, k, k) of unit noise; NaN without a known pixel under it."""
     k = difference.shape[-1]
     y, x = np.indices((k, k)) - (k - 1) / 2.0

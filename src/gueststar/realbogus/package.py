@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from gueststar import __version__
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
+from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import count_parameters
-from gueststar.realbogus.score import LoadedModel, score_stamps
+from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Train, Trained
 
@@ -83,7 +84,7 @@ def describe_model(
         metrics={},
         caveats=tuple(caveats),
     )
-    return card, weights
+    return card.model_copy(update={"check_scores": check_scores(open_model(card, weights))}), weights
 
 
 def score_dataset(

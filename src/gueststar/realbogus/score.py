@@ -46,7 +46,7 @@ class RealBogus(Options):
         When called: the model is missing, damaged, or does not fit the stamps.
     """
 
-    model: str = Field("shipped", description="'shipped', or the path of a model folder that `gueststar train` wrote")
+    model: str = Field("shipped", description="'shipped', or the path of a model folder or of a store of models")
     batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once; more do not fit the cache")
     threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
 

@@ -1,0 +1,170 @@
+"""`gueststar model`: look at models, check them, and say which one of a store is in use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gueststar.cli.common import errors, output
+
+if TYPE_CHECKING:
+    from gueststar.realbogus.card import Card
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Look at models, check them, and say which one of a store of models is in use."
+)
+
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR", help="Folder of model folders. [default: gueststar/models of the user's data]"
+    ),
+]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the store, model folder, or shipped.")]
+
+
+@app.command("list")
+def list_(store: Store = None) -> None:
+    """List the models of a store: version, hash, date, quality; * is in use.
+
+    \b
+    gueststar model list --store models
+    """  # noqa: D301
+    from rich.table import Table
+
+    from gueststar.realbogus.store import list_models
+
+    entries = list_models(_store(store))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "folder", "model", "hash", "date", "AUC", "FPR at TPR 98 %"):
+        table.add_column(name)
+    for entry in entries:
+        mark = "*" if entry.in_use else ""
+        if entry.card is None:
+            table.add_row(mark, entry.folder, "cannot be used", "", entry.changed[:10], "", "")
+            continue
+        card = entry.card
+        name = f"{card.name} {card.version}"
+        table.add_row(mark, entry.folder, name, card.weights_hash[:12], entry.changed[:10], *_quality(card))
+    output().print(table if entries else f"no models in {_store(store)}")
+    for entry in entries:
+        if entry.fault:
+            errors().print(entry.fault, style="red", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(model: Model = "shipped", store: Store = None) -> None:
+    """Show the card of a model: what it takes, how good it is, what it is not good for.
+
+    \b
+    gueststar model show shipped
+    gueststar model show my_model --store models
+    """  # noqa: D301
+    from gueststar.realbogus.card import read_model
+
+    card, weights = read_model(_place(model, store))
+    for line in _lines(card, len(weights)):
+        output().print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(model: Model = "shipped", store: Store = None) -> None:
+    """Recompute the hash of a model, load it, and compare its check scores.
+
+    The exit code is 1 when a file was changed or the scores differ.
+
+    \b
+    gueststar model verify my_model --store models
+    """  # noqa: D301
+    from gueststar.realbogus.store import verify_model
+
+    card, told = verify_model(_place(model, store))
+    output().print(f"{card.name} {card.version} is sound: {told}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of its folder in the store.")],
+    store: Store = None,
+) -> None:
+    """Verify a model of a store and put it in use.
+
+    Wherever a model can be given, the folder of the store then stands for it.
+
+    \b
+    gueststar model promote my_model --store models
+    gueststar score stamps.npy --out scores.csv --model models
+    """  # noqa: D301
+    from gueststar.realbogus.store import promote as put_in_use
+
+    made = put_in_use(_store(store), model)
+    words = f"{made.folder} ({made.weights_hash[:12]}) is in use; use it with --set classify.model={_store(store)}"
+    output().print(words, markup=False, soft_wrap=True)
+
+
+@app.command()
+def rollback(store: Store = None) -> None:
+    """Put the model in use again that was in use before.
+
+    \b
+    gueststar model rollback --store models
+    """  # noqa: D301
+    from gueststar.realbogus.store import rollback as go_back
+
+    made = go_back(_store(store))
+    output().print(f"{made.folder} ({made.weights_hash[:12]}) is in use again", markup=False, soft_wrap=True)
+
+
+def _store(store: Path | None) -> Path:
+    if store is not None:
+        return store
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "gueststar" / "models"
+
+
+def _place(model: str, store: Path | None) -> str | Path:
+    """The folder of a model: that of the store where it has one of this name."""
+    inside = _store(store) / model
+    return inside if model != "shipped" and inside.is_dir() else model
+
+
+def _lines(card: Card, size: int) -> Iterator[str]:
+    yield f"{card.name} {card.version}: {card.parameters} parameters, {size} bytes, SHA-256 {card.weights_hash}"
+    yield f"made by gueststar {card.code_version}; licence {card.licence}"
+    yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
+    yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
+    yield f"score: {card.score_meaning}"
+    yield f"threshold {card.threshold:.4f}: {card.threshold_meaning}"
+    yield "trained on"
+    for name, part in card.training_data.get("parts", {}).items():
+        yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"
+    yield "measured on parts that were not trained on, 95 % intervals"
+    for part in _measured(card):
+        yield f"  {part['name']}: {part['n_real']} reals, {part['n_bogus']} artifacts; AUC {part['auc']:.4f}"
+        for point in part["points"]:
+            rates = (f"{_rate(point['tpr'])} of the reals", f"{_rate(point['fpr'])} of the artifacts")
+            yield f"    {point['name']}: at {point['threshold']:.4f} {' and '.join(rates)} are called real"
+    for text in card.caveats:
+        yield f"caveat: {text}"
+
+
+def _measured(card: Card) -> list[Mapping[str, Any]]:
+    return [part for part in card.metrics.values() if isinstance(part, Mapping) and part.get("auc") is not None]
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
+
+
+def _quality(card: Card) -> tuple[str, str]:
+    """AUC and false positives of the first set that was measured."""
+    for part in _measured(card):
+        points = {point["name"]: point["fpr"] for point in part["points"]}
+        return f"{part['auc']:.4f}", _rate(points["TPR 0.98"]) if "TPR 0.98" in points else "-"
+    return "-", "-"
