@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from typer.testing import CliRunner
@@ -405,6 +406,21 @@ def test_alert_packets_are_read(tmp_path: Path) -> None:
     assert (made["band"][0], made["chip"][0], made["tile"][0]) == ("r", "4", "ZTF0")
     labelled = import_ztf_alerts([tmp_path / "a.avro"], tmp_path / "real", ImportSet(label=1))
     assert set(labelled.labels) == {1}
+
+
+def test_alert_packets_are_scored_as_the_data_set_they_make(tmp_path: Path) -> None:
+    write_packets(tmp_path / "a.avro", cut=True)
+    import_ztf_alerts([tmp_path / "a.avro"], tmp_path / "set", ImportSet(dtype="float32"))
+    scores = []
+    for source in ("a.avro", "set"):
+        out = tmp_path / f"{source}.parquet"
+        done = CliRunner().invoke(app, ["score", str(tmp_path / source), "--out", str(out), "--quiet"])
+        assert done.exit_code == 0, done.output
+        table = pq.read_table(out)
+        assert table["id"].to_pylist() == [str(10**18 + i) for i in range(4)]
+        scores.append(np.array(table["rb_score"].to_pylist(), float))
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
 
 
 def test_cutouts_at_an_edge_are_filled_on_its_side(tmp_path: Path) -> None:
