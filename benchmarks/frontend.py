@@ -4,7 +4,7 @@
     python benchmarks/frontend.py --fields sparse crowded --seeds 5 --engines kernel zogy --slow-peers 2
     python benchmarks/frontend.py --out docs/measured/frontend.json --figure docs/images/frontend.png
 
-Every engine gets the same calibrated pair, registered by gueststar from a header WCS that is wrong by about 0.3 px;
+Every engine gets the same calibrated pair, registered by gueststar from a header WCS that is wrong by about 0.4 px;
 ``SWarp + hotpants`` is the usual chain, resampled by the header's own WCS. All differences are scored and searched by
 the same code, so that only the pixels differ. Published packages are run where they are installed, on the first seeds
 only, for they are slow. Peers that are not installed are left out and named. The same skies with a perfect WCS tell

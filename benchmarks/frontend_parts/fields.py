@@ -24,7 +24,7 @@ __all__ = ["FIELDS", "FieldPair", "make_pair"]
 
 SHAPE = (1152, 2048)
 TRANSIENTS = ("supernova", "hostless")
-# The header's WCS is wrong by about 0.3 px rms: shift, rotation and gradient.
+# The header's WCS is wrong by about 0.4 px rms: shift, rotation and gradient.
 _COMMON: dict[str, Any] = {
     "wcs_shift_px": 0.2, "wcs_rotation_px": 0.2, "wcs_gradient_px": 0.2, "hostless_per_chip": 60.0,
     "supernovae_per_chip": 0.0, "transient_mag": (14.5, 18.3), "fwhm_px": (2.3, 3.4), "sky_mag": (19.0, 20.5),

@@ -19,7 +19,7 @@ _PICTURE = """
 """
 _WORDS = """
 Every pair is simulated with known truth and calibrated once; every engine gets the same two images. The header's WCS is
-wrong by about 0.3 px (shift, rotation, gradient), save in the rows "perfect WCS", where the same skies were taken with
+wrong by about 0.4 px (shift, rotation, gradient), save in the rows "perfect WCS", where the same skies were taken with
 headers that are right. All are registered by gueststar, save "SWarp + hotpants", which is
 the usual chain and takes the header at its word. All differences are scored and searched by the same code, so that only
 their pixels differ. The published packages get the registration of gueststar, and its PSFs where they take any.

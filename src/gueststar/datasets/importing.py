@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from gueststar import __version__
 from gueststar.errors import InputError
 from gueststar.options import Options
-from gueststar.realbogus.channels import PLANES, check_channels, guess_channels, parse_order
+from gueststar.realbogus.channels import PLANES, check_channels, checked_order, guess_channels, parse_order
 from gueststar.realbogus.foreign import blank_candidates, normalise
 from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS
 from gueststar.realbogus.shard_writer import ShardWriter
@@ -48,12 +48,7 @@ class ImportSet(Options):
     @field_validator("order")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in ("", "auto"):
-            try:
-                parse_order(value)
-            except InputError as error:
-                raise ValueError(error.message) from None
-        return value
+        return checked_order(value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

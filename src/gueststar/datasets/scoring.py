@@ -18,7 +18,7 @@ from gueststar.errors import InputError
 from gueststar.options import Options
 from gueststar.realbogus.batches import REASONS, BatchScorer, why_unscored
 from gueststar.realbogus.borders import border_noise
-from gueststar.realbogus.channels import PLANES, check_channels, guess_channels, parse_order
+from gueststar.realbogus.channels import PLANES, check_channels, checked_order, guess_channels, parse_order
 from gueststar.realbogus.foreign import matched_snr
 from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.score import LoadedModel, load_model
@@ -44,12 +44,7 @@ class ScoreFiles(Options):
     @field_validator("channels")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in ("", "auto"):
-            try:
-                parse_order(value)
-            except InputError as error:
-                raise ValueError(error.message) from None
-        return value
+        return checked_order(value)
 
     @field_validator("sigma")
     @classmethod

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.planes import gather_stamps
-from gueststar.types import Difference, Image, Mask
+from gueststar.types import HALO_BLOCK_PX, Difference, Image, Mask
 
 __all__ = ["halo_flags", "informative_flags", "spike_flags"]
 
-_BLOCK = 8  # px of a block of `Image.halo`
 _CONTRAST = 0.75  # a source falls to less than this times what the PSF falls to, beside its peak
 _SIGMA = 3.0
 
@@ -32,7 +31,7 @@ def halo_flags(image: Image, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDAr
     if image.halo is None or image.halo.size == 0:
         return np.zeros(len(x), np.int32)
     rows, columns = image.halo.shape
-    inside = image.halo[np.minimum(y // _BLOCK, rows - 1), np.minimum(x // _BLOCK, columns - 1)]
+    inside = image.halo[np.minimum(y // HALO_BLOCK_PX, rows - 1), np.minimum(x // HALO_BLOCK_PX, columns - 1)]
     return np.where(inside, np.int32(Mask.BRIGHT_STAR), np.int32(0))
 
 

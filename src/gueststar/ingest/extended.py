@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from gueststar.types import HALO_BLOCK_PX
+
 __all__ = ["BIN", "Binned", "bin_plane", "extended_light", "light_radius", "radial_profile", "within"]
 
-BIN = 8  #: px of a bin's side
+BIN = HALO_BLOCK_PX  #: px of a bin's side: halos are found in bins
 _SEED_SIGMA = 3.0  # bins above this belong to an object
 _SEED_BINS = 16  # the fewest bins of one that is followed
 _MOST_SEEDS = 60

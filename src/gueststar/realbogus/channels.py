@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gueststar.errors import InputError
 
-__all__ = ["PLANES", "ChannelGuess", "check_channels", "guess_channels", "parse_order", "ring_of"]
+__all__ = ["PLANES", "ChannelGuess", "check_channels", "checked_order", "guess_channels", "parse_order", "ring_of"]
 
 PLANES = ("science", "reference", "difference")
 _BRIGHT = 5.0  # sigma; fixed stars of the ring
@@ -65,6 +65,16 @@ def parse_order(text: str) -> tuple[str, str, str]:
     if sorted(names) != sorted(PLANES):
         raise InputError(f"order {text!r}: science, reference and difference are needed, each once, with commas")
     return names[0], names[1], names[2]
+
+
+def checked_order(text: str) -> str:
+    """The same text when it is an order of planes, empty or ``auto``; `ValueError`, as options want it, otherwise."""
+    if text not in ("", "auto"):
+        try:
+            parse_order(text)
+        except InputError as error:
+            raise ValueError(error.message) from None
+    return text
 
 
 def ring_of(k: int) -> NDArray[np.bool_]:

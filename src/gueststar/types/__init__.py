@@ -6,13 +6,14 @@ Pixel coordinates are 0-based pixel centres, x along columns, y along rows. Flux
 
 from gueststar.types.candidates import CANDIDATE_COLUMNS, CandidateColumn, Candidates, Stamps
 from gueststar.types.difference import Difference
-from gueststar.types.image import Image, Stars
+from gueststar.types.image import HALO_BLOCK_PX, Image, Stars
 from gueststar.types.mask import Mask
 from gueststar.types.outcome import Fact, Outcome, Status
 from gueststar.types.psf import Psf, polynomial_exponents, stamp_shape
 
 __all__ = [
     "CANDIDATE_COLUMNS",
+    "HALO_BLOCK_PX",
     "CandidateColumn",
     "Candidates",
     "Difference",

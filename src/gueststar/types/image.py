@@ -19,7 +19,9 @@ from gueststar.types.psf import Psf
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["Image", "Stars"]
+__all__ = ["HALO_BLOCK_PX", "Image", "Stars"]
+
+HALO_BLOCK_PX = 8  #: side of a block of `Image.halo`, px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
