@@ -242,7 +242,8 @@ def operating_point(
     name: str, real: NDArray[np.bool_], scores: NDArray[Any], cut: float, resolved: bool = True
 ) -> OperatingPoint:
     """What happens at the threshold `cut`; `resolved` is whether the sample suffices for the condition `name`."""
-    called = np.asarray(scores) >= cut
+    # In double precision, because a threshold just above a score is none in single precision.
+    called = np.asarray(scores, np.float64) >= cut
     real = np.asarray(real, bool)
     return OperatingPoint(
         name,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gueststar.realbogus.split import GROUP_COLUMNS
 
-__all__ = ["MOST_GROUPS", "group_hash", "seen_groups", "training_groups"]
+__all__ = ["MOST_GROUPS", "group_hash", "seen_groups", "training_groups", "training_span"]
 
 MOST_GROUPS = 20_000  #: of one column; a card does not grow beyond this
 
@@ -36,6 +36,13 @@ def training_groups(
         if 0 < len(hashes) <= MOST_GROUPS:
             found[name] = hashes
     return found
+
+
+def training_span(mjd: NDArray[Any]) -> list[float] | None:
+    """First and last time of the training, UTC MJD; None when no row tells one."""
+    times = np.asarray(mjd, np.float64)
+    times = times[np.isfinite(times) & (times > 0)]
+    return [float(times.min()), float(times.max())] if times.size else None
 
 
 def seen_groups(card_data: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

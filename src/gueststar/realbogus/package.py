@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar import __version__
+from gueststar.errors import InputError
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.lineage import training_groups
+from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import count_parameters
 from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
 from gueststar.realbogus.split import GROUP_COLUMNS, Split
@@ -155,5 +156,16 @@ def _data_facts(dataset: LabelledStamps, split: Split) -> dict[str, Any]:
             "kinds": dict(zip(kinds.tolist(), found.tolist(), strict=True)),
         }
     seen = np.concatenate([split.train, split.validation])
-    groups = training_groups({name: dataset[name] for name in GROUP_COLUMNS}, seen)
-    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts, "groups": groups}
+    origin = {
+        "groups": training_groups({name: dataset[name] for name in GROUP_COLUMNS}, seen),
+        "mjd": _times(dataset, split),
+    }
+    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts, **origin}
+
+
+def _times(dataset: LabelledStamps, split: Split) -> list[float] | None:
+    """First and last time of the training part; None where a set, as those of other surveys, tells none."""
+    try:
+        return training_span(dataset["mjd"][split.train])
+    except (InputError, KeyError):
+        return None

@@ -124,7 +124,9 @@ def resample(
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(codes.max(initial=-1)) + 1
     if len(models) != len(scores) or any(np.shape(item) != real.shape for item in scores):
-        raise InputError(f"{len(models)} models, scores {[np.shape(s) for s in scores]}, labels {real.shape}: not alike")
+        raise InputError(
+            f"{len(models)} models, scores {[np.shape(s) for s in scores]}, labels {real.shape}: not alike"
+        )
     if not real.any() or real.all():
         raise InputError("models can be compared on both classes only; one is missing")
     if n_groups < 2:

@@ -105,9 +105,7 @@ def compare_label_sets(
         if wrong.size:
             raise InputError(f"{name} holds {wrong[0]!r}: 1 is real, 0 artifact, -1 neither; there is nothing else")
     measured = [_measure(labels, scores, name, threshold) for labels, name in zip((first, second), names, strict=True)]
-    pairs = {
-        f"{a} to {b}": int(((first == a) & (second == b)).sum()) for a in (1, 0, -1) for b in (1, 0, -1) if a != b
-    }
+    pairs = {f"{a} to {b}": int(((first == a) & (second == b)).sum()) for a in (1, 0, -1) for b in (1, 0, -1) if a != b}
     artifacts = first == 0
     share = float((second[artifacts] != 0).mean()) if artifacts.any() else math.nan
     return LabelSets(
@@ -124,6 +122,4 @@ def _measure(
     if not real.any() or real.all():
         raise InputError(f"{name} has {int(real.sum())} reals and {int((~real).sum())} artifacts; both are needed")
     points = operating_points(real, kept, threshold=threshold)
-    return LabelledScores(
-        name, int(real.sum()), int((~real).sum()), auc(real, kept), auc_error(real, kept), points
-    )
+    return LabelledScores(name, int(real.sum()), int((~real).sum()), auc(real, kept), auc_error(real, kept), points)

@@ -29,9 +29,7 @@ class Rank:
     score: float
 
 
-def recall_at_rank(
-    real: NDArray[np.bool_], scores: NDArray[Any], *, ranks: Sequence[int] = RANKS
-) -> tuple[Rank, ...]:
+def recall_at_rank(real: NDArray[np.bool_], scores: NDArray[Any], *, ranks: Sequence[int] = RANKS) -> tuple[Rank, ...]:
     """Reals among the best k rows of the sample itself, for every k up to its size.
 
     Rows of equal score count with the share of reals among them, so their order does not matter.

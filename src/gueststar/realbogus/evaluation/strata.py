@@ -28,6 +28,7 @@ __all__ = [
     "binned_strata",
     "class_strata",
     "interval_name",
+    "rocs_of_cuts",
     "snr_strata",
 ]
 
@@ -190,7 +191,7 @@ def interval_name(low: float, high: float) -> str:
 def _stratum(
     group: str, name: str, inside: NDArray[np.bool_], judged: Judged, bogus: NDArray[Any], wanted: float
 ) -> Stratum:
-    real, scores = judged.real[inside], judged.scores[inside]
+    real, scores = judged.real[inside], np.asarray(judged.scores[inside], np.float64)
     n_real, n_bogus = int(real.sum()), int((~real).sum())
     called = scores >= judged.threshold
     cut = threshold_at_tpr(real, scores, wanted) if n_real else math.nan
