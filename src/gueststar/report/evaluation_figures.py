@@ -39,7 +39,9 @@ def curve_figures(results: Results, night: Night) -> Iterator[tuple[str, Figure]
 def _roc(results: Results, models: list[ModelResults]) -> Figure:
     figure, (whole, corner) = axes_of(2, width=11.2, height=4.9)
     # The corner that matters holds the false positives of every model at its threshold, and half as many again.
-    reach = max(2.0 * max(item.at_threshold.fpr.value for item in models), 10.0 / models[0].at_threshold.fpr.trials, 1e-3)
+    reach = max(
+        2.0 * max(item.at_threshold.fpr.value for item in models), 10.0 / models[0].at_threshold.fpr.trials, 1e-3
+    )
     for axes in (whole, corner):
         for i, model in enumerate(models):
             _curve(axes, model, i, f"{model.name}, AUC {model.auc:.4f}")
@@ -139,21 +141,28 @@ def _precision(models: list[ModelResults], night: Night) -> Figure:
         at = model.points[0]
         axes.plot(100 * at.point.tpr.value, at.purity, "o", ms=7, mfc="white", mec=INK, mew=1.5, zorder=6)
     axes.set_xlim(0.0, 100.5)
-    axes.set_ylim(0.0, 1.02)
+    axes.set_yscale("log")
+    axes.set_ylim(max(0.3 * min(model.points[0].purity for model in models), 1e-5), 1.15)
     finish(axes, "completeness (recall), %", "purity (precision)",
-           title=f"Purity, {night.reals:g} reals among {night.artifacts:,} artifacts", legend="center left")  # fmt: skip
+           title=f"Precision-recall, {night.reals:g} reals among {night.artifacts:,} artifacts",
+           legend="lower left")  # fmt: skip
     return figure
 
 
 def _calibration(model: ModelResults) -> Figure:
     figure, (axes,) = axes_of()
     axes.plot([0, 1], [0, 1], color="#c3c9d1", lw=1.0, label="a chance that is true")
-    curves = ((model.calibration, REAL, "o", "as in this sample"), (model.balanced, BOGUS, "s", "classes of equal weight"))
+    curves = (
+        (model.calibration, REAL, "o", "as in this sample"),
+        (model.balanced, BOGUS, "s", "classes of equal weight"),
+    )
     for curve, colour, mark, words in curves:
         if curve is None:
             continue
         x, y = ([getattr(item, name) for item in curve.bins] for name in ("score", "share"))
-        errors = np.array([[max(item.share - item.low, 0.0), max(item.high - item.share, 0.0)] for item in curve.bins]).T
+        errors = np.array(
+            [[max(item.share - item.low, 0.0), max(item.high - item.share, 0.0)] for item in curve.bins]
+        ).T
         axes.errorbar(x, y, errors, fmt=mark, ms=4.5, lw=1.2, color=colour, ls="-", alpha=0.9,
                       label=f"{words}: ECE {curve.ece:.4f}")  # fmt: skip
     axes.set_xlim(-0.02, 1.02)
@@ -187,6 +196,7 @@ def _differences(results: Results) -> Figure:
         labels = [f"{second}\nagainst {first}" for first, second in pairs] if axes is panels[0] else [""] * len(pairs)
         axes.set_yticks(range(len(pairs)), labels)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
+        axes.locator_params(axis="x", nbins=5)
         finish(axes, f"difference x 100 ({'more' if more else 'less'} is better)", "", title=words, legend=None)
     return figure
 

@@ -47,7 +47,10 @@ def _histograms(real: NDArray[np.bool_], called: NDArray[np.bool_], snr: NDArray
     views = (
         ("All data", ((~real, BOGUS, "artifacts"), (real, REAL, "reals"))),
         ("What the model calls real", ((called, INK, "called real"),)),
-        ("True and false positives", ((called & ~real, BOGUS, "false positives"), (called & real, REAL, "true positives"))),
+        (
+            "True and false positives",
+            ((called & ~real, BOGUS, "false positives"), (called & real, REAL, "true positives")),
+        ),
     )
     for axes, (title, series) in zip(panels, views, strict=True):
         for rows, colour, words in series:

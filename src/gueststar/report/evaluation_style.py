@@ -20,7 +20,18 @@ REAL, BOGUS, INK, GREY = "#0072b2", "#d55e00", "#1c2128", "#8a939e"
 MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6470")
 STYLES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (3, 3)))
 #: Steps of cividis, dark to light, for cells (Nuñez, Anderton & Renslow 2018, PLoS ONE 13, e0199239).
-_CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
+_CIVIDIS = (
+    "#00224e",
+    "#123570",
+    "#3b496c",
+    "#575d6d",
+    "#707173",
+    "#8a8678",
+    "#a59c74",
+    "#c3b369",
+    "#e1cc55",
+    "#fee838",
+)
 
 
 def axes_of(n: int = 1, *, width: float = 6.4, height: float = 4.5) -> tuple[Figure, list[Axes]]:
