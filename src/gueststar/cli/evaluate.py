@@ -41,9 +41,7 @@ def evaluate(
     per_night: Annotated[
         int | None, typer.Option("--per-night", metavar="N", help="Artifacts of a night. [default: 20000]")
     ] = None,
-    reals: Annotated[
-        float | None, typer.Option("--reals", metavar="N", help="Reals of a night. [default: 5]")
-    ] = None,
+    reals: Annotated[float | None, typer.Option("--reals", metavar="N", help="Reals of a night. [default: 5]")] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", metavar="X", help="Common threshold; that of the model's card.")
     ] = None,
@@ -132,16 +130,23 @@ def _print(report: EvaluationReport) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("model")
-    for name in ("reals", "artifacts", "AUC", "threshold", "TPR", "FPR", "FPR at TPR 90 %", "at TPR 98 %", "FNR at FPR 1e-3"):
+    names = ("reals", "artifacts", "AUC", "cut", "TPR", "FPR", "FPR at TPR 90 %", "at 98 %", "FNR at FPR 1e-3")
+    for name in names:
         table.add_column(name, justify="right")
     for model in report.results.models:
         at = model.at_threshold
-        cells = [model.name, f"{at.tpr.trials:,}", f"{at.fpr.trials:,}", number(model.auc, 5), number(model.threshold, 3)]
+        cells = [
+            model.name,
+            f"{at.tpr.trials:,}",
+            f"{at.fpr.trials:,}",
+            number(model.auc, 5),
+            number(model.threshold, 3),
+        ]
         cells += [percent(at.tpr), upper_of(at.fpr)]
         if model.curve is not None:
             cells += [upper_of(model.point(f"TPR {wanted:g}").point.fpr) for wanted in (0.9, 0.98)]
             low = model.point("FPR 0.001").point
-            cells.append(percent(1.0 - low.tpr.value) if low.resolved else "not resolved")
+            cells.append(percent(1.0 - low.tpr.value) if low.resolved else "too few")
         table.add_row(*map(escape, cells), *["–"] * (10 - len(cells)))
     output().print(table)
     output().print(report.headline, markup=False, soft_wrap=True)

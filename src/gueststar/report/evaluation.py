@@ -162,9 +162,7 @@ def write_evaluation(
     replace_file(folder / FACTS, json_text(_facts(parts, chain)).encode())
     if progress is not None:
         progress("pictures", 1, 1)
-    return EvaluationReport(
-        folder / PAGE, results, headline(results, options), tuple(warnings), (*tables, "scores")
-    )
+    return EvaluationReport(folder / PAGE, results, headline(results, options), tuple(warnings), (*tables, "scores"))
 
 
 def _contenders(

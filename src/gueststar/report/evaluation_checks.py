@@ -71,7 +71,7 @@ def check_sample(chosen: EvaluatedRows, contenders: Sequence[Contender]) -> list
         found.append(f"The sample holds {there} only. All that compares them with {missing} is left out.")
     if n_bogus and n_bogus * _FPR < 10:
         found.append(
-            f"{n_bogus:,} artifacts do not resolve a false-positive rate of 2e-4: 15,000 without a single false positive "
+            f"{n_bogus:,} artifacts do not resolve a false-positive rate of 2e-4: 15,000 without a single one "
             "certify it, 50,000 measure it roughly, 150,000 to a third."
         )
     if n_real and n_real < 500:
@@ -112,14 +112,14 @@ def _checks_of_columns(chosen: EvaluatedRows) -> list[str]:
     usual = np.array([name in ("", "default") for name in names], bool)[codes[bogus]]
     if not usual.all():
         found.append(
-            f"{100 * (1 - usual.mean()):.1f} % of the artifacts come from chains whose settings were changed to have more of "
-            "them; their mixture is not that of a night. The parts by chain tell the default one apart."
+            f"{100 * (1 - usual.mean()):.1f} % of the artifacts come from chains whose settings were changed to have "
+            "more of them; their mixture is not that of a night. The parts by chain tell the default one apart."
         )
     share = contamination(chosen)
     if share > 0:
         found.append(
-            f"{100 * share:.2f} % of the artifacts whose truth is known are real by it. Such rows count as false positives here; "
-            "--labels-column true_kind shows the same scores without them."
+            f"{100 * share:.2f} % of the artifacts whose truth is known are real by it. Such rows count as false "
+            "positives here; --labels-column true_kind shows the same scores without them."
         )
     return found
 
@@ -147,8 +147,8 @@ def _promise(chosen: EvaluatedRows, contender: Contender) -> list[str]:
         return []
     return [
         f"{contender.name}: its threshold {contender.threshold:.4f} was to keep 98 % of the reals; here it keeps "
-        f"{100 * kept.value:.2f} % ({100 * kept.low:.2f} to {100 * kept.high:.2f}). These candidates are not like those "
-        "it was chosen on: choose it anew for them."
+        f"{100 * kept.value:.2f} % ({100 * kept.low:.2f} to {100 * kept.high:.2f}). These candidates are not like "
+        "those it was chosen on: choose it anew for them."
     ]
 
 

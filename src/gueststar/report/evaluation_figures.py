@@ -89,8 +89,8 @@ def _det(results: Results, models: list[ModelResults]) -> Figure:
         axes.plot(np.maximum(curve.fpr, floor_x), np.maximum(1.0 - curve.tpr, floor_y), color=MODELS[i % 7],
                   ls=STYLES[i % 7], lw=1.9, label=model.name, drawstyle="steps-post")  # fmt: skip
         at = model.at_threshold
-        axes.plot(max(at.fpr.value, floor_x), max(1.0 - at.tpr.value, floor_y), "o", ms=7, mfc="white", mec=INK, mew=1.5,
-                  zorder=6)  # fmt: skip
+        axes.plot(max(at.fpr.value, floor_x), max(1.0 - at.tpr.value, floor_y), "o", ms=7, mfc="white", mec=INK,
+                  mew=1.5, zorder=6)  # fmt: skip
     if results.snr_curve is not None:
         axes.plot(np.maximum(results.snr_curve.fpr, low_x), np.maximum(1.0 - results.snr_curve.tpr, low_y), color=GREY,
                   lw=1.1, ls=":", label="|S/N| alone")  # fmt: skip

@@ -69,8 +69,8 @@ def read_second_labels(data: StoredDataset, column: str) -> NDArray[np.int8]:
     values = data[column]
     if values.dtype.kind not in "iufb" or not np.isin(values, (-1, 0, 1)).all():
         raise ConfigError(
-            f"--labels-column {column}: it holds {values[:1].tolist()[0]!r} and others; labels are 1 real, 0 artifact, -1 "
-            "neither (or name true_kind)",
+            f"--labels-column {column}: it holds {values[:1].tolist()[0]!r} and others; labels are 1 real, 0 artifact, "
+            "-1 neither (or name true_kind)",
             key="labels_column",
             value=column,
         )
@@ -109,7 +109,8 @@ def _study(path: Path) -> StudyTable:
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"{table} is not a readable Parquet file: {error}", path=str(table)) from error
     raise InputError(
-        f"{path.parent}: no Parquet table with a column 'arm' and one of {', '.join(STUDY_METRICS)} is beside study.json",
+        f"{path.parent}: beside study.json there is no Parquet table with a column 'arm' and one of "
+        f"{', '.join(STUDY_METRICS)}",
         path=str(path.parent),
     )
 

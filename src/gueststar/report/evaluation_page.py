@@ -73,7 +73,8 @@ def evaluation_page(parts: PageParts) -> str:
         "version": __version__, "name": chosen.data.folder.name, "p": parts, "r": results, "model": model,
         "night": parts.options.night, "n_real": int(chosen.real.sum()), "n_bogus": int((~chosen.real).sum()),
         "headline": headline(parts.results, parts.options), "cards": _cards(parts), "words_of_column": words_of_column,
-        "grids": _chip_grids(model), "chip_words": _chip_words(model), "metrics": METRICS, "study_metrics": STUDY_METRICS,
+        "grids": _chip_grids(model), "chip_words": _chip_words(model), "metrics": METRICS,
+        "study_metrics": STUDY_METRICS,
         "cause_words": CAUSE_WORDS, "seen": seen_auc, "provenance": _provenance(parts), "isfinite": math.isfinite,
         "chain_limits": _chain_limits(parts.chain), "n_images": len(set(chosen.image.tolist())),
         "chip_name": chip_name, "compared": _compared(results),
@@ -162,7 +163,7 @@ def _chip_grids(model: ModelResults) -> list[dict[str, Any]]:
     known = {chip_name(chip.name): chip for chip in model.chips}
     return [
         _grid("AUC", known, summary.quadrant_auc, summary.mean_auc, "auc"),
-        _grid("False positives at TPR 98 % of each chip", known, summary.quadrant_fpr, summary.mean_fpr, "fpr"),
+        _grid("False positives at TPR 98 % of each chip, %", known, summary.quadrant_fpr, summary.mean_fpr, "fpr"),
     ]
 
 
@@ -174,12 +175,16 @@ def _grid(
         for name, chip in known.items()
         if math.isfinite(chip.auc)
     }
-    low, high = (min(values.values()), max(values.values())) if values else (0.0, 1.0)
+    # The colours leave out the twentieth that is worst, so that one chip does not make all others alike.
+    ordered = sorted(values.values(), reverse=which == "fpr") or [0.0, 1.0]
+    low, high = sorted((ordered[len(ordered) // 20], ordered[-1]))
     quadrants = []
     for quadrant in QUADRANTS:
         rows = [[_cell(name, known.get(name), values, (low, high), which) for name in row]
                 for row in quadrant_chips(quadrant)]  # fmt: skip
-        quadrants.append({"name": quadrant, "mean": _shown(means.get(quadrant, math.nan), which, digits=6), "rows": rows})
+        quadrants.append(
+            {"name": quadrant, "mean": _shown(means.get(quadrant, math.nan), which, digits=6), "rows": rows}
+        )
     return {"title": title, "mean": _shown(mean, which, digits=6), "quadrants": quadrants,
             "low": _shown(low, which), "high": _shown(high, which), "better": "more" if which == "auc" else "fewer",
             "colours": [heat(i / 9)[0] for i in (range(10) if which == "auc" else range(9, -1, -1))]}  # fmt: skip
@@ -195,16 +200,21 @@ def _cell(
     share = (values[name] - low) / (high - low) if high > low else 1.0
     ground, ink = heat(share if which == "auc" else 1.0 - share)
     title = (
-        f"{name}: AUC {chip.auc:.5f} ± {number(chip.auc_err, 5)}; {chip.n_real} reals, {chip.n_bogus} artifacts; FPR at "
-        f"TPR 98 % {percent(chip.fpr_own)} ({span(chip.fpr_own)}); at the common threshold TPR {percent(chip.tpr)}"
+        f"{name}: AUC {chip.auc:.5f} ± {number(chip.auc_err, 5)}; {chip.n_real} reals, {chip.n_bogus} artifacts; FPR "
+        f"at TPR 98 % {percent(chip.fpr_own)} ({span(chip.fpr_own)}); at the common threshold TPR {percent(chip.tpr)}"
     )
-    return {"name": name, "text": _shown(values[name], which), "style": f"background:{ground};color:{ink}", "title": title}
+    return {
+        "name": name,
+        "text": _shown(values[name], which),
+        "style": f"background:{ground};color:{ink}",
+        "title": title,
+    }
 
 
 def _shown(value: float, which: str, *, digits: int = 3) -> str:
     if not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}f}" if which == "auc" else f"{100 * value:.2f} %"
+    return f"{value:.{digits}f}" if which == "auc" else f"{100 * value:.2f}"
 
 
 def _chip_words(model: ModelResults) -> str:
@@ -212,12 +222,12 @@ def _chip_words(model: ModelResults) -> str:
     if summary is None or not math.isfinite(summary.worst_tpr):
         return ""
     words = (
-        f"At the common threshold the worst chip, {summary.worst}, keeps {percent(summary.worst_tpr)} of its reals, the median "
-        f"{percent(summary.median_tpr)}: {100 * (summary.median_tpr - summary.worst_tpr):.1f} points apart."
+        f"At the common threshold the worst chip, {summary.worst}, keeps {percent(summary.worst_tpr)} of its reals, "
+        f"the median {percent(summary.median_tpr)}: {100 * (summary.median_tpr - summary.worst_tpr):.1f} points apart."
     )
     if math.isfinite(summary.p_alike):
         verdict = "so the chips differ" if summary.p_alike < 0.01 else "which chance alone explains"
-        words += f" If all were alike, completenesses would scatter as much with a chance of {summary.p_alike:.2g}, {verdict}."
+        words += f" If all were alike, they would scatter as much with a chance of {summary.p_alike:.2g}, {verdict}."
     return words
 
 
@@ -236,14 +246,19 @@ def _provenance(parts: PageParts) -> list[tuple[str, str]]:
     chosen = parts.chosen
     rows = [
         ("data set", f"{chosen.data.folder.name}, hash {chosen.data.content_hash()}"),
-        ("part", f"{chosen.part}: {len(chosen):,} rows; {chosen.neither:,} that are neither real nor artifact left out"),
+        (
+            "part",
+            f"{chosen.part}: {len(chosen):,} rows; {chosen.neither:,} that are neither real nor artifact left out",
+        ),
         ("images", f"told apart by the column {chosen.group_by}"),
         ("excluded", ", ".join(chosen.data.excluded) or "nothing"),
     ]
     for contender in parts.contenders:
         facts = "; ".join(f"{key}: {value}" for key, value in contender.facts.items() if value)
         rows.append((contender.name, f"{contender.origin}; {facts}"))
-    options = ", ".join(f"{key} {value}" for key, value in parts.options.model_dump().items() if value not in (None, ""))
+    options = ", ".join(
+        f"{key} {value}" for key, value in parts.options.model_dump().items() if value not in (None, "")
+    )
     return [*rows, ("options", options), ("gueststar", __version__)]
 
 

@@ -247,7 +247,7 @@ def _threshold(
         raise ConfigError(
             f"{contender.name} has no threshold and the sample no reals; give --threshold", key="threshold"
         )
-    words = f"{100 * options.completeness:g} % of the reals of this very sample score at or above it: no threshold was given"
+    words = f"{100 * options.completeness:g} % of the reals of this sample score at or above it; none was given"
     return threshold_at_tpr(real, scores, options.completeness), words
 
 

@@ -169,8 +169,8 @@ def score_model(
         "training data": str(card.training_data.get("hash", "unknown")),
     }  # fmt: skip
     return Contender(
-        f"{card.name} {card.version}".strip(), scores, float(np.float32(card.threshold)), card.threshold_meaning, str(model),
-        card.training_data, facts,
+        f"{card.name} {card.version}".strip(), scores, float(np.float32(card.threshold)), card.threshold_meaning,
+        str(model), card.training_data, facts,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _histograms(real: NDArray[np.bool_], called: NDArray[np.bool_], snr: NDArray
         ticks = [tick for tick in (1, 2, 5, 10, 20, 40, 100, 200, 500, 1000) if edges[0] <= tick <= edges[-1]]
         axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
         axes.minorticks_off()
-        finish(axes, "|S/N|", "candidates", title=title)
+        finish(axes, "|S/N| (the last bin: and more)", "candidates", title=title)
     return figure
 
 
@@ -80,8 +81,8 @@ def _roc(judged: Judged, snr: NDArray[Any], model: ModelResults) -> Figure:
             axes.plot(np.maximum(curve.fpr, floor), curve.tpr, color=INK, lw=2.2, label=f"all, AUC {model.auc:.4f}")
         for i, (name, (fpr, tpr)) in enumerate(series.items()):
             item = areas[name]
-            axes.plot(np.maximum(fpr, floor), tpr, color=MODELS[i % 7], ls=STYLES[i % 7], lw=1.5, drawstyle="steps-post",
-                      label=f"S/N {name}, AUC {item.auc:.4f} ({item.n_real:,} : {item.n_bogus:,})")  # fmt: skip
+            axes.plot(np.maximum(fpr, floor), tpr, color=MODELS[i % 7], ls=STYLES[i % 7], lw=1.5,
+                      drawstyle="steps-post", label=f"S/N {name}, AUC {item.auc:.4f} ({item.n_real:,} : {item.n_bogus:,})")  # fmt: skip
     whole.set_xlim(-0.005, 0.3)
     whole.set_ylim(0.7, 1.005)
     log.set_xscale("log")
@@ -116,7 +117,7 @@ def _by_strength(real: NDArray[np.bool_], scores: NDArray[Any], snr: NDArray[Any
     edges = [0.0, 5.0, 6.0, 7.0, 8.5, 10.0, 14.0, 20.0, 30.0, 40.0, 60.0, 100.0, np.inf]
     for rows, colour, words, miss in ((real, REAL, "reals missed", True), (~real, BOGUS, "artifacts that pass", False)):
         at, share, low, high = [], [], [], []
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             mine = rows & known & (snr >= a) & (snr < b)
             if mine.sum() >= 5:
                 called = scores[mine] >= threshold

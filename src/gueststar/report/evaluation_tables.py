@@ -136,8 +136,9 @@ def score_table(chosen: EvaluatedRows, contenders: Sequence[Contender], where: A
     for name in ("candidate_id", chosen.group_by, "chip", "kind", "true_kind"):
         if chosen.has(name):
             codes, texts = chosen.data.codes(name)
-            keys = pa.array(codes[rows].astype(np.int32))
-            columns[name] = pa.DictionaryArray.from_arrays(keys, pa.array(list(texts) or [""], pa.string()))
+            there, keys = np.unique(codes[rows], return_inverse=True)
+            names = pa.array([texts[code] for code in there.tolist()], pa.string())
+            columns[name] = pa.DictionaryArray.from_arrays(pa.array(keys.astype(np.int32)), names)
     columns["label"] = chosen.real[at].astype(np.int8)
     columns["snr"] = chosen.snr[at]
     for number, contender in enumerate(contenders):

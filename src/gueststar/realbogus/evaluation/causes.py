@@ -22,7 +22,7 @@ CAUSE_WORDS: dict[str, str] = {
     "real by the truth": "the truth says that something real is there: the label is wrong, not the model",
     "bright star": "on a bright star or its halo, or on saturated pixels",
     "bad pixels": "more than a tenth of the pixels within 1 FWHM are flagged",
-    "misalignment": "two lobes of opposite sign: the second has over 0.3 of the flux of the first, chi-square gain > 25",
+    "misalignment": "two lobes of opposite sign, the second over 0.3 of the first, chi-square gain over 25",
     "PSF shape": "width under 0.7 or over 1.4 of the PSF's, or axis ratio over 1.6",
     "crowded field": "the difference scatters by more than 1.3 of its noise around it, or a source lies within 3 px",
     "near the limit": "|S/N| below 7",

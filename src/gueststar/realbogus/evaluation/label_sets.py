@@ -1,4 +1,4 @@
-"""The same scores against two sets of labels: is the model better, or only the test set cleaner?
+"""The same scores against two sets of labels, to tell a better model from a cleaner test set.
 
 When a share c of the artifacts of a test set is real in truth, and these score like other reals, the area under the
 curve that is seen is

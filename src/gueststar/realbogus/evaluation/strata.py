@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ BINNED: dict[str, tuple[str, tuple[float, ...]]] = {
     "star_distance": ("distance to the nearest source of the reference, px", (0, 1, 2, 4, 8, 16, math.inf)),
     "local_scatter": ("scatter of the difference around it (1: empty sky)", (0, 1.05, 1.2, 1.5, 2, math.inf)),
     "psf_fwhm": ("width of the PSF, px", (0, 2, 2.5, 3, 3.5, 4, 5, math.inf)),
-    "mask_fraction": ("share of flagged pixels", (0, 1e-6, 0.1, 0.3, math.inf)),
+    "mask_fraction": ("share of flagged pixels", (0, 0.001, 0.1, 0.3, math.inf)),
 }
 _FEWEST = 10
 
@@ -174,7 +175,7 @@ def binned_strata(
     bogus = np.sort(judged.scores[~judged.real])
     values = np.asarray(values, np.float64)
     found = []
-    for low, high in zip(limits[:-1], limits[1:], strict=True):
+    for low, high in pairwise(limits):
         inside = (values >= low) & (values < high)
         if inside.any():
             found.append(_stratum(group, interval_name(low, high), inside, judged, bogus, wanted))
