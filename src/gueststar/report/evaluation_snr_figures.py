@@ -81,8 +81,9 @@ def _roc(judged: Judged, snr: NDArray[Any], model: ModelResults) -> Figure:
             axes.plot(np.maximum(curve.fpr, floor), curve.tpr, color=INK, lw=2.2, label=f"all, AUC {model.auc:.4f}")
         for i, (name, (fpr, tpr)) in enumerate(series.items()):
             item = areas[name]
-            axes.plot(np.maximum(fpr, floor), tpr, color=MODELS[i % 7], ls=STYLES[i % 7], lw=1.5,
-                      drawstyle="steps-post", label=f"S/N {name}, AUC {item.auc:.4f} ({item.n_real:,} : {item.n_bogus:,})")  # fmt: skip
+            words = f"S/N {name}, AUC {item.auc:.4f} ({item.n_real:,} : {item.n_bogus:,})"
+            axes.plot(np.maximum(fpr, floor), tpr, color=MODELS[i % 7], ls=STYLES[i % 7], lw=1.5, label=words,
+                      drawstyle="steps-post")  # fmt: skip
     whole.set_xlim(-0.005, 0.3)
     whole.set_ylim(0.7, 1.005)
     log.set_xscale("log")

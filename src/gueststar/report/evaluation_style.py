@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Place = Literal["best", "lower left", "lower right", "upper left", "upper center", "center left"]
 
 __all__ = ["BOGUS", "GREY", "INK", "MODELS", "REAL", "STYLES", "axes_of", "figure_uri", "finish", "heat", "png_of"]
 
@@ -43,7 +45,7 @@ def axes_of(n: int = 1, *, width: float = 6.4, height: float = 4.5) -> tuple[Fig
     return figure, list(panels)
 
 
-def finish(axes: Axes, x: str, y: str, *, title: str = "", legend: str | None = "best") -> None:
+def finish(axes: Axes, x: str, y: str, *, title: str = "", legend: Place | None = "best") -> None:
     """Labels, grid and legend of a panel."""
     axes.set_xlabel(x, fontsize=10, color=INK)
     axes.set_ylabel(y, fontsize=10, color=INK)

@@ -79,7 +79,8 @@ class Curve:
         """Share of reals among what passes in a night, shape (m,); NaN where nothing passes."""
         good, bad = night.reals * self.tpr, night.artifacts * self.fpr
         total = good + bad
-        return np.divide(good, total, out=np.full(total.shape, np.nan), where=total > 0)
+        share: NDArray[np.float64] = np.divide(good, total, out=np.full(total.shape, np.nan), where=total > 0)
+        return share
 
     def precision(self) -> NDArray[np.float64]:
         """The same in the sample, as balanced as it is, shape (m,)."""
@@ -103,7 +104,7 @@ def sampled_curve(real: NDArray[np.bool_], scores: NDArray[Any], *, most: int = 
         np.searchsorted(fpr, np.geomspace(0.5 / n_bogus, 1.0, most)),
         np.searchsorted(tpr, np.linspace(0.0, 1.0, most)),
         np.searchsorted(tpr, 1.0 - np.geomspace(1.0, 0.5 / n_real, most)),
-        [0, len(fpr) - 1],
+        np.array([0, len(fpr) - 1]),
     ]
     # The point before each, too, so that the steps of a small sample keep their corners.
     at = np.unique(np.concatenate(wanted).astype(np.int64))

@@ -103,7 +103,7 @@ def compare_label_sets(
     for labels, name in zip((first, second), names, strict=True):
         wrong = np.setdiff1d(labels, (-1, 0, 1))
         if wrong.size:
-            raise InputError(f"{name} holds {wrong[0]!r}: 1 is real, 0 artifact, -1 neither; there is nothing else")
+            raise InputError(f"{name} holds {wrong[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
     measured = [_measure(labels, scores, name, threshold) for labels, name in zip((first, second), names, strict=True)]
     pairs = {f"{a} to {b}": int(((first == a) & (second == b)).sum()) for a in (1, 0, -1) for b in (1, 0, -1) if a != b}
     artifacts = first == 0
