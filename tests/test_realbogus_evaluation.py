@@ -350,8 +350,8 @@ def test_causes_are_named_in_order():
     truth = np.array([True] + [False] * 7)
     found = likely_causes(n, columns, real_by_truth=truth).tolist()
     assert found == [
-        "real by the truth", "bright star", "bad pixels", "misalignment", "PSF shape", "crowded field", "near the limit",
-        "none of these",
+        "real by the truth", "bright star", "bad pixels", "misalignment", "PSF shape", "crowded field",
+        "near the limit", "none of these",
     ]  # fmt: skip
     assert found == list(CAUSE_WORDS)
     assert likely_causes(n, columns, real_by_truth=truth, missed=True)[0] == "none of these"

@@ -104,7 +104,7 @@ def check_sample(chosen: EvaluatedRows, contenders: Sequence[Contender]) -> list
 
 def _checks_of_columns(chosen: EvaluatedRows) -> list[str]:
     """What columns tell of the artifacts: changed chains, and reals among them."""
-    found = []
+    found: list[str] = []
     bogus = ~chosen.real
     if not bogus.any():
         return found

@@ -71,13 +71,13 @@ def result_tables(results: Results, chosen: EvaluatedRows, contenders: Sequence[
                  "share_of_all": file.share, "likely_causes": causes}
             )  # fmt: skip
     made = {name: pa.Table.from_pylist([_plain_row(row) for row in mine]) for name, mine in rows.items() if mine}
-    for name, where, causes in (
+    for name, where, likely in (
         ("false_positives", results.fp_rows, results.fp_causes),
         ("false_negatives", results.fn_rows, results.fn_causes),
     ):
         if where.size:
             table = score_table(chosen, contenders, where)
-            made[name] = table.append_column("likely_cause", pa.array(causes.tolist(), pa.string()))
+            made[name] = table.append_column("likely_cause", pa.array(likely.tolist(), pa.string()))
     return made
 
 
