@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-import realbogus_stamps
 from typer.testing import CliRunner
 
+import realbogus_stamps
 from gueststar.cli.main import app
 from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.realbogus.lineage import training_groups
@@ -41,7 +41,8 @@ def write_set(folder, *, n=N, seed=1, **given):
     columns |= {
         "label": labels, "kind": kinds, "true_snr": np.abs(candidates["snr"]), "tile": names, "night": names,
         "reference": names, "chain": "default", "source": "drawn", "suspicion": "", "image": names,
-        "split": np.where(image < 8, "train", "test"), "chip": np.array(["Q1-11", "Q1-12", "Q2-31", "Q4-44"])[image % 4],
+        "split": np.where(image < 8, "train", "test"),
+        "chip": np.array(["Q1-11", "Q1-12", "Q2-31", "Q4-44"])[image % 4],
         "true_kind": np.where(labels == 1, "supernova", ""), "mjd": 59000.0 + image,
         **dict(zip(SIGMA_COLUMNS, stamps.sigma.T, strict=True)),
     }  # fmt: skip
@@ -159,8 +160,8 @@ def test_a_model_is_refused_on_its_own_training(data, chosen):
     known = {"hash": data.content_hash()}
     with pytest.raises(ConfigError, match="is the set that m was trained on"):
         check_training(chosen, contender(chosen, training=known))
+    train = choose_rows(data, "train")
     with pytest.raises(ConfigError, match="take --part test"):
-        train = choose_rows(data, "train")
         check_training(train, contender(train, training=known))
     test = choose_rows(data, "test")
     assert check_training(test, contender(test, training=known)) == []
@@ -261,7 +262,8 @@ def test_the_completeness_of_the_chain_is_shown(data, tmp_path):
     limits = [
         {"origin": "artificial", "class": "all", "axis": "snr", "series": series, "level": level, "value": value,
          "low": 5.0, "high": 9.0, "n": 40}
-        for series, level, value in (("detected", 0.5, 5.5), ("detected", 0.9, 7.25), ("real", 0.5, 6.0), ("real", 0.9, None))
+        for series, values in (("detected", (5.5, 7.25)), ("real", (6.0, None)))
+        for level, value in zip((0.5, 0.9), values, strict=True)
     ]  # fmt: skip
     losses = [{"origin": "artificial", "class": "galaxy", "n": 40, "real": 30, "detection": 10}]
     file = tmp_path / "efficiency.json"
@@ -289,8 +291,8 @@ def test_parts_and_options_that_do_not_fit_are_refused(data, chosen, tmp_path):
         choose_rows(data, "all", group_by="field")
     with pytest.raises(ConfigError, match="no model and no table of scores"):
         measure(chosen, [])
+    (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(OutputError, match="holds an evaluation already"):
-        (tmp_path / "evaluation.json").write_text("{}")
         write_evaluation(data, tmp_path)
     unknown = choose_rows(write_set(tmp_path / "bogus", label=np.zeros(N, np.int8)), "all")
     with pytest.raises(ConfigError, match="has no threshold and the sample no reals"):

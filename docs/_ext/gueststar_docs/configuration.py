@@ -74,6 +74,7 @@ def dataset_page() -> str:
     from gueststar.datasets.importing import ImportSet
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
     from gueststar.realbogus.suspicion import REASONS
+    from gueststar.report.evaluation_results import EvaluateOptions
 
     parts = [heading("Fields of data sets"), heading("Columns", "-")]
     parts.append("Those of every set; measured numbers have the names of :doc:`candidates`.\n")
@@ -81,7 +82,7 @@ def dataset_page() -> str:
     parts += [heading("Reasons of suspicion", "-"), _names_table("Reason", REASONS)]
     titles = (
         ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
-        ("gueststar dataset import --set", ImportSet),
+        ("gueststar dataset import --set", ImportSet), ("gueststar evaluate --set", EvaluateOptions),
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]
