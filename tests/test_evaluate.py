@@ -27,7 +27,7 @@ from gueststar.report.evaluation_page import count, number, percent, signed, spa
 from gueststar.report.evaluation_results import EvaluateOptions, measure
 from gueststar.report.evaluation_sample import Contender, choose_rows, distinct_names, read_scores
 
-FAST = EvaluateOptions(draws=50, false_negatives=5)
+FAST = EvaluateOptions(draws=50, false_negatives=5, figures=False)
 N = 300
 
 
@@ -110,10 +110,12 @@ def test_the_command_writes_page_tables_and_figures(data, tmp_path):
     csv = pyarrow.csv.read_csv(out / "tables" / "chips.csv").to_pylist()
     assert {row["chip"] for row in csv} == {"Q1-11", "Q1-12", "Q2-31", "Q4-44"}
     assert (out / "figures" / "roc.png").read_bytes().startswith(b"\x89PNG")
+    (out / "figures" / "stale.png").write_bytes(b"")
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 1
     assert "holds an evaluation already" in " ".join(again.output.split())
-    assert CliRunner().invoke(app, [*command, "--overwrite", "--quiet"]).exit_code == 0
+    assert CliRunner().invoke(app, [*command, "--overwrite", "--quiet", "--set", "figures=false"]).exit_code == 0
+    assert not list((out / "figures").glob("*.png")), "nothing is left of the evaluation before"
 
 
 def test_scores_that_are_written_give_the_same_evaluation(data, tmp_path):
@@ -242,7 +244,7 @@ def test_studies_are_read_leniently(data, tmp_path):
     found = {study.name: study for study in read_studies([tmp_path / "studies"])}
     assert found["size"].by_size
     assert [arm.seeds for arm in found["arms"].arms] == [2, 1]
-    report = write_evaluation(data, tmp_path / "out", FAST, studies=[size, arms])
+    report = write_evaluation(data, tmp_path / "out", FAST.model_copy(update={"figures": True}), studies=[size, arms])
     page = report.page.read_text(encoding="utf-8")
     assert "How many rows" in page
     assert "More helps." in page

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Overrides, Overwrite, Quiet, errors, number, output, resolve_options
+from gueststar.cli.common import Overrides, Overwrite, Quiet, errors, output, resolve_options
 
 if TYPE_CHECKING:
     from gueststar.report.evaluation import EvaluationReport
+    from gueststar.report.evaluation_results import ModelResults
 
 __all__ = ["evaluate"]
 
@@ -124,30 +125,25 @@ def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
 def _print(report: EvaluationReport) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
+    for model in report.results.models:
+        output().print(_words(model), markup=False, soft_wrap=True)
+    output().print(report.headline, style="bold", markup=False, soft_wrap=True)
+    output().print(f"Page: [bold]{escape(str(report.page))}[/]", soft_wrap=True)
+
+
+def _words(model: ModelResults) -> str:
+    """The figures of a model in one line."""
     from gueststar.report.evaluation_page import percent, upper_of
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("model")
-    names = ("reals", "artifacts", "AUC", "cut", "TPR", "FPR", "FPR at TPR 90 %", "at 98 %", "FNR at FPR 1e-3")
-    for name in names:
-        table.add_column(name, justify="right")
-    for model in report.results.models:
-        at = model.at_threshold
-        cells = [
-            model.name,
-            f"{at.tpr.trials:,}",
-            f"{at.fpr.trials:,}",
-            number(model.auc, 5),
-            number(model.threshold, 3),
-        ]
-        cells += [percent(at.tpr), upper_of(at.fpr)]
-        if model.curve is not None:
-            cells += [upper_of(model.point(f"TPR {wanted:g}").point.fpr) for wanted in (0.9, 0.98)]
-            low = model.point("FPR 0.001").point
-            cells.append(percent(1.0 - low.tpr.value) if low.resolved else "too few")
-        table.add_row(*map(escape, cells), *["–"] * (10 - len(cells)))
-    output().print(table)
-    output().print(report.headline, markup=False, soft_wrap=True)
-    output().print(f"Page: [bold]{escape(str(report.page))}[/]", soft_wrap=True)
+    at = model.at_threshold
+    words = f"{model.name}: {at.tpr.trials:,} reals, {at.fpr.trials:,} artifacts; "
+    words += f"at {model.threshold:.3f} TPR {percent(at.tpr)}, FPR {upper_of(at.fpr)}"
+    if model.curve is None:
+        return words
+    rates = [
+        f"{upper_of(model.point(f'TPR {wanted:g}').point.fpr)} at TPR {100 * wanted:g} %" for wanted in (0.9, 0.98)
+    ]
+    low = model.point("FPR 0.001").point
+    missed = f"FNR {percent(1.0 - low.tpr.value)} at FPR 1e-3" if low.resolved else "FNR at FPR 1e-3 not resolved"
+    return f"{words}; AUC {model.auc:.5f}; FPR {', '.join(rates)}; {missed}"

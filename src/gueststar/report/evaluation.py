@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain as chain_of
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from gueststar import __version__
 from gueststar.errors import OutputError
 from gueststar.night.folders import replace_file
+from gueststar.realbogus.evaluation.studies import StudyTable
 from gueststar.realbogus.stored import StoredDataset, open_dataset
 from gueststar.report.evaluation_checks import check_sample, check_training, contamination, time_note
 from gueststar.report.evaluation_figures import curve_figures
@@ -135,10 +137,7 @@ def write_evaluation(
     warnings += check_sample(chosen, contenders)
     results = measure(chosen, contenders, options, second_labels=second, progress=progress)
     first = contenders[0]
-    figures = {name: png_of(figure) for name, figure in curve_figures(results, options.night)}
-    drawn = snr_figures(chosen.real, first.scores.astype(np.float64), chosen.snr, results.models[0])
-    figures |= {name: png_of(figure) for name, figure in drawn}
-    figures |= {name: png_of(figure) for name, figure in study_figures(made)}
+    figures = _figures(results, chosen, first, made, options) if options.figures else {}
     if progress is not None:
         progress("pictures", 0, 1)
     parts = PageParts(
@@ -179,6 +178,19 @@ def _contenders(
 
         found.append(score_model(chosen, model, progress=show))
     return distinct_names([*found, *(read_scores(chosen, path) for path in scores)])
+
+
+def _figures(
+    results: Results,
+    chosen: EvaluatedRows,
+    first: Contender,
+    studies: Sequence[StudyTable],
+    options: EvaluateOptions,
+) -> dict[str, bytes]:
+    """All figures as PNG data."""
+    by_snr = snr_figures(chosen.real, first.scores.astype(np.float64), chosen.snr, results.models[0])
+    drawn = chain_of(curve_figures(results, options.night), by_snr, study_figures(studies))
+    return {name: png_of(figure) for name, figure in drawn}
 
 
 def _clear(folder: Path) -> None:

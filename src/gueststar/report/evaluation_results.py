@@ -64,6 +64,7 @@ class EvaluateOptions(Options):
     top_files: int = Field(20, ge=1, le=1000, description="Images with the most false positives that are shown")
     most_stamps: int = Field(3000, ge=0, le=100_000, description="Most stamps of false positives in the page")
     false_negatives: int = Field(60, ge=0, le=10_000, description="Missed reals that are shown")
+    figures: bool = Field(True, description="Draw figures; the page and the tables are made without them, too")
     seed: int = Field(0, ge=0, lt=2**63, description="Of all that is drawn")
 
     @property
