@@ -113,8 +113,12 @@ def _mark(axes: Axes, passes: np.ndarray, values: np.ndarray, best: int) -> None
 
 
 def _clean(axes: Axes, n: int) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("pass")
     axes.set_xlim(0.5, max(n, 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
