@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gueststar.realbogus.stored import StoredDataset
     from gueststar.types import Image
 
-__all__ = ["train"]
+__all__ = ["load_frames", "train"]
 
 _MOST_THREADS = 8  # more wait for each other: the network is small
 _STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
@@ -115,7 +115,7 @@ def train(
             more |= {"progress": bars.progress, "watch": bars.watch}
         if data is not None:
             return train_stored(options, _opened(data, exclude), out, **more)
-        frames, tests = (_load(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
+        frames, tests = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
         return make_and_train(options, out, real_images=frames, held_out_images=tests, **more)
 
     card = _uninterrupted(work, out, quiet=quiet)
@@ -161,7 +161,7 @@ def _opened(data: Path, exclude: str | None) -> StoredDataset:
     return dataset
 
 
-def _load(
+def load_frames(
     folders: list[Path] | None,
     instrument: str | None,
     gain: float | None,
