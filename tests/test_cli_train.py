@@ -112,7 +112,9 @@ def test_stopped_before_anything_was_kept_and_begun_anew(
     assert read_model(tmp_path / "model")[0].training["options"]["seed"] == 4
 
 
-def test_threads_are_one_for_each_core_unless_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_one_for_each_core_unless_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import gueststar.training
 
     given: list[int] = []

@@ -79,9 +79,7 @@ def test_brightness_multiplies_every_plane_and_the_signals(rng: np.random.Genera
 def test_a_training_with_all_changes_repeats_itself_and_small_stamps_are_refused(rng: np.random.Generator) -> None:
     drawn = dataset(96, rng, size=21, pairs=12)
     split = split_groups(drawn.columns, rng=rng)
-    options = Train(
-        epochs=1, batch_size=24, stamp_size=15, augment=Augment(shift_px=1, noise=0.5, brightness=0.1)
-    )
+    options = Train(epochs=1, batch_size=24, stamp_size=15, augment=Augment(shift_px=1, noise=0.5, brightness=0.1))
     found = train_network(drawn, split, options)
     assert found.history == train_network(drawn, split, options).history
     assert found.history != train_network(drawn, split, options.model_copy(update={"augment": Augment()})).history

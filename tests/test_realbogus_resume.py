@@ -90,7 +90,9 @@ def test_killed_and_resumed_is_the_same_as_run_to_the_end(
     same(found, expected)
     assert seen[0] > 1
     # Nothing is left to do: all of it comes from what was kept.
-    again = train_robust(drawn, split, TINY, NOISE[method], watch=Watch(Checkpoint(tmp_path, who), step=killed_after(1)))
+    again = train_robust(
+        drawn, split, TINY, NOISE[method], watch=Watch(Checkpoint(tmp_path, who), step=killed_after(1))
+    )
     same(again, expected)
 
 

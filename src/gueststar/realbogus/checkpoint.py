@@ -109,9 +109,7 @@ class Checkpoint:
             file.unlink(missing_ok=True)
 
 
-def identity(
-    dataset: LabelledStamps, split: Split, options: Mapping[str, BaseModel], **more: object
-) -> dict[str, str]:
+def identity(dataset: LabelledStamps, split: Split, options: Mapping[str, BaseModel], **more: object) -> dict[str, str]:
     """What a training is: every option, a hash of the data and of their parts, and the versions of the programs.
 
     Parameters
@@ -176,5 +174,5 @@ def _differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
         before, now = found.get(name, "not there"), wanted.get(name, "not there")
         if before != now:
             texts.append("its data are others" if name == "data" else f"{name} was {before}, is {now}")
-    rest = f" and {len(texts) - 4} more" if len(texts) > 4 else ""  # noqa: PLR2004
+    rest = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
     return ", ".join(texts[:4]) + rest if texts else "of another version of the format"

@@ -57,9 +57,13 @@ def context_scalars(names: Sequence[str]) -> tuple[Scalar, ...]:
         for part in name.split("/"):
             if not part or part in SHORT_CUTS:
                 reason = SHORT_CUTS.get(part, "it has no name")
-                raise ConfigError(f"train.context {text!r}: {part!r} is not for a network: {reason}", key="train.context")
+                raise ConfigError(
+                    f"train.context {text!r}: {part!r} is not for a network: {reason}", key="train.context"
+                )
         if name in taken:
-            raise ConfigError(f"train.context {text!r}: {name!r} is an input already; leave it out", key="train.context")
+            raise ConfigError(
+                f"train.context {text!r}: {name!r} is an input already; leave it out", key="train.context"
+            )
         taken.add(name)
         found.append(Scalar(name, compression, context=True))  # type: ignore[arg-type]
     return tuple(found)

@@ -98,7 +98,9 @@ def history_figure(history: Sequence[Epoch], best: int, *, stopped: str = "", ti
     if 0 <= best < len(history):
         epoch = history[best]
         reason = _REASONS.get(stopped, "")
-        text = f"best pass {best + 1} of {len(history)}: loss {epoch.validation_loss:.4g}, AUC {epoch.validation_auc:.5f}"
+        text = (
+            f"best pass {best + 1} of {len(history)}: loss {epoch.validation_loss:.4g}, AUC {epoch.validation_auc:.5f}"
+        )
         left.set_title("\n".join(line for line in (text, reason) if line), loc="left", fontsize=8.5, color=_INK)
     if title:
         figure.suptitle(title, fontsize=11, color=_INK, x=0.01, ha="left")

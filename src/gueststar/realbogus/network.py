@@ -109,7 +109,9 @@ class Preprocess(nn.Module):
         known = values.abs() < _USABLE
         values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
         values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
-        columns = (values, missing, known[:, list(self.context)].to(values.dtype)) if self.context else (values, missing)
+        columns = (
+            (values, missing, known[:, list(self.context)].to(values.dtype)) if self.context else (values, missing)
+        )
         return pixels, torch.cat(columns, dim=1)
 
     def _turn_scalars(self, scalars: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -282,7 +282,7 @@ class Loop:
         """The rest of one pass over the training part; returns the mean weighted loss of all of it."""
         at = self.at
         for i, batch in self.feed.batches(at.number, start=at.step):
-            loss = sum(self.pieces(batch, lambda part, n=len(batch): self._learn(part, n), clear=self.clear))
+            loss = sum(self.pieces(batch, partial(self._learn, n=len(batch)), clear=self.clear))
             self.descend()
             at.count(loss, len(batch))
             watch.say_step(loss)

@@ -131,9 +131,7 @@ def make_and_train(
         if held_out is None:
             pairs = real_pairs(held_out_images, options.data, partners=real_images)
             held_out = make_training_set(alone, place, real=pairs, progress=_renamed(progress, "held-out pairs"))
-    return train_model(
-        options, dataset, folder, held_out=held_out, progress=progress, watch=watch, restart=restart
-    )
+    return train_model(options, dataset, folder, held_out=held_out, progress=progress, watch=watch, restart=restart)
 
 
 def train_model(
@@ -231,9 +229,7 @@ def _made(
 ) -> Card:
     """Train, describe, measure and write a model, with the curve of the rows `shown`."""
     parts = {"train": options.train, "label_noise": options.label_noise}
-    kept = Checkpoint(
-        out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart
-    )
+    kept = Checkpoint(out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart)
     watch = replace(watch or Watch(), keeper=kept)
     if kept.resumed:
         watch.say(f"going on with the training that was stopped; its state is {kept.path}")

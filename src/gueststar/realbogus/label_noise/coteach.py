@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -60,7 +61,11 @@ class _Sums:
     def count(self, losses: Sequence[float], rows: int, left_out: int, artifacts: int) -> None:
         self.step += 1
         self.totals = [total + loss * rows for total, loss in zip(self.totals, losses, strict=True)]
-        self.seen, self.left_out, self.artifacts = self.seen + rows, self.left_out + left_out, self.artifacts + artifacts
+        self.seen, self.left_out, self.artifacts = (
+            self.seen + rows,
+            self.left_out + left_out,
+            self.artifacts + artifacts,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ class _Pair:
         first, at = self.loops[0], self.sums
         share = ramp(at.number, self.rate, self.ramp_epochs)
         for i, batch in first.feed.batches(at.number, start=at.step):
-            found = first.pieces(batch, lambda part, n=len(batch): self._learn(part, n, share), clear=self._clear)
+            found = first.pieces(batch, partial(self._learn, n=len(batch), share=share), clear=self._clear)
             for loop in self.loops:
                 loop.descend()
             losses = [sum(piece.losses[own] for piece in found) for own in range(2)]
