@@ -1,6 +1,6 @@
 """Two stages: rows that networks contradict which have not seen them lose their label, and are learnt from without it.
 
-Takahashi et al. 2022 (PASJ 74, 946, section 3): the first stage finds rows whose label is wrong out of fold; the second
+Takahashi et al. 2022 (PASJ 74, 946; arXiv 2206.12478): the first stage finds rows whose label is wrong out of fold; the second
 trains on all rows, on the labels of the others, and on the smoothness of the network around every row, virtual
 adversarial training (Miyato et al. 2018, IEEE TPAMI 41, 1979; arXiv 1704.03976):
 
@@ -39,7 +39,7 @@ from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Loop, Progress, Train, Trained, TrainingRows, new_network, predict, prepare
 
-__all__ = ["smoothness", "train"]
+__all__ = ["SmoothLoop", "smoothness", "train"]
 
 
 def train(
@@ -65,7 +65,7 @@ def train(
     # Rows that have no part in the labelled training have weight 0 already.
     mixed = replace(rows, parts={**rows.parts, "train": np.union1d(rows.parts["train"], unlabelled)})
     with deterministic(options.seed, device=options.device, threads=options.threads):
-        trained = _Loop(mixed, new_network(rows, options), options, unlabelled, alpha, epsilon).run(progress)
+        trained = SmoothLoop(mixed, new_network(rows, options), options, unlabelled, alpha, epsilon).run(progress)
     shares = {
         name: {
             word: float((dataset.labels[np.intersect1d(part, flagged)] == label).sum())
@@ -83,7 +83,7 @@ def train(
     return Trained(trained.network, trained.history, trained.best_epoch, logits, facts)
 
 
-class _Loop(Loop):
+class SmoothLoop(Loop):
     """A training some of whose rows have no label."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""braai, the real/bogus network of the Zwicky Transient Facility: Duev et al. 2019 (MNRAS 489, 3582, figure 3).
+"""braai, the real/bogus network of the Zwicky Transient Facility: Duev et al. 2019 (MNRAS 489, 3582).
 
 Layers and their numbers follow the paper and the architecture file of its released models (``d6_m9``): 3 x 3
 convolutions without padding, 16 and 16, 2 x 2 pooling, 32 and 32, 4 x 4 pooling, a dense layer of 256, all with ReLU;

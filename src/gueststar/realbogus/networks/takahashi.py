@@ -8,8 +8,8 @@ and, where it gives no numbers, of the program that its authors released:
 - *complex*, 2.4 million: a 5 x 5 and four 3 x 3 convolutions to 32 maps, pooling, one to 64 and a residual block,
   pooling, one to 128 and three residual blocks, to 128, to 256 with half the width, and to 256, the mean of each map. A
   residual block is twice (normalisation of filter responses, 3 x 3 convolution), then attention by place and by map
-  together, added to a 1 x 1 convolution of its input. Normalisation of filter responses: Singh & Krishnan 2020 (CVPR,
-  eqs. 1-3), with the sum of squares of a map in place of its mean as in the released program; attention: Roy et al.
+  together, added to a 1 x 1 convolution of its input. Normalisation of filter responses: Singh & Krishnan 2020
+  (CVPR), with the sum of squares of a map in place of its mean as in the released program; attention: Roy et al.
   2018 (MICCAI, scSE).
 
 The last layer has one output, the logit, where theirs has two whose difference it is: 65 and 257 parameters fewer.
