@@ -85,7 +85,8 @@ def main() -> None:
         options = Train(network=name, epochs=1000)
         rows = prepare(data, split, options)
         network = new_network(rows, options)
-        smooth = two_stage.SmoothLoop(rows, new_network(rows, options), options, np.empty(0, np.int64), 1.0, 1.0)
+        none = np.empty(0, np.int64)
+        smooth = two_stage.SmoothLoop(rows, new_network(rows, options), options, none, alpha=1.0, epsilon=1.0)
         figures = {
             "weights": count_parameters(network),
             "trained": trained(Loop(rows, network, options), arguments.steps),

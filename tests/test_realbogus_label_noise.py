@@ -301,10 +301,12 @@ def test_labels_of_flagged_rows_are_not_used_and_their_pixels_are(drawn, split, 
     moved = Dataset(cube, drawn.sigma, drawn.columns, drawn.facts)
     short = Train(network="seed", epochs=2, batch_size=32, stamp_size=21)
 
-    def history(data, weight):
-        return train_robust(data, split, short, LabelNoise(method="two-stage", smooth_weight=weight)).history
+    def history(data, weight, rank=0.0):
+        noise = LabelNoise(method="two-stage", smooth_weight=weight, rank_weight=rank)
+        return train_robust(data, split, short, noise).history
 
     assert history(relabelled(drawn, flipped), 1.0) == history(drawn, 1.0)
+    assert history(relabelled(drawn, flipped), 1.0, 0.5) == history(drawn, 1.0, 0.5) != history(drawn, 1.0)
     assert history(moved, 1.0) != history(drawn, 1.0)
     assert history(moved, 0.0) == history(drawn, 0.0)
 

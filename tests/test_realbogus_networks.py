@@ -13,7 +13,7 @@ from torch import nn
 from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.card import write_model
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.label_noise.two_stage import smoothness
+from gueststar.realbogus.label_noise.two_stage import ranking, smoothness
 from gueststar.realbogus.network import MeanNet, RealBogusNet, StampNet, count_parameters
 from gueststar.realbogus.networks import build_network, seen_size
 from gueststar.realbogus.networks.braai import Braai, unit_norm
@@ -292,3 +292,18 @@ def test_missing_pixels_stay_missing_in_the_smoothness(networks, inputs):
     assert torch.isfinite(found).all()
     assert (found > -1e-6).all()
     assert torch.equal(cube.nan_to_num(), before.nan_to_num())
+
+
+def test_pairs_in_wrong_order_cost(rng):
+    logits, labels = torch.from_numpy(rng.normal(size=40)), torch.from_numpy(rng.integers(0, 2, 40))
+    weights = torch.from_numpy(rng.uniform(0.5, 2, 40))
+    weights[:8] = 0.0
+    z, y, w = (tensor.numpy() for tensor in (logits, labels, weights))
+    total = weight = 0.0
+    for i in np.flatnonzero(y == 1):
+        for j in np.flatnonzero(y == 0):
+            total += w[i] * w[j] * (np.exp(np.clip(z[j] - z[i] + 0.25, 0, 6)) - 1)
+            weight += w[i] * w[j]
+    assert float(ranking(logits, labels, weights)) == pytest.approx(total / weight)
+    assert float(ranking(10.0 * labels, labels, weights)) == 0.0
+    assert float(ranking(logits, torch.ones(40), weights)) == 0.0

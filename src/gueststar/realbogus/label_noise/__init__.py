@@ -70,6 +70,9 @@ class LabelNoise(Options):
     smooth_radius: float = Field(
         1.0, gt=0, le=1000, description="two-stage: how far around a stamp, as a change of signal to noise"
     )
+    rank_weight: float = Field(
+        0.0, ge=0, le=1000, description="two-stage: weight of the loss on pairs of a real and an artifact out of order"
+    )
 
 
 def train_robust(
@@ -126,6 +129,7 @@ def train_robust(
     if noise.method == "two-stage":
         return two_stage.train(
             dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, flag_reals=noise.flag_reals,
-            alpha=noise.smooth_weight, epsilon=noise.smooth_radius, scalars=scalars, progress=progress,
+            alpha=noise.smooth_weight, epsilon=noise.smooth_radius, rank_weight=noise.rank_weight, scalars=scalars,
+            progress=progress,
         )  # fmt: skip
     return train_network(dataset, split, options, scalars=scalars, progress=progress)

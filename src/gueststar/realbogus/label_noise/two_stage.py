@@ -1,7 +1,7 @@
 """Two stages: rows that networks contradict which have not seen them lose their label, and are learnt from without it.
 
-Takahashi et al. 2022 (PASJ 74, 946; arXiv 2206.12478): the first stage finds rows whose label is wrong out of fold; the second
-trains on all rows, on the labels of the others, and on the smoothness of the network around every row, virtual
+Takahashi et al. 2022 (PASJ 74, 946; arXiv 2206.12478): the first stage finds rows whose label is wrong out of fold; the
+second trains on all rows, on the labels of the others, and on the smoothness of the network around every row, virtual
 adversarial training (Miyato et al. 2018, IEEE TPAMI 41, 1979; arXiv 1704.03976):
 
     LDS(x) = D(p(x), p(x + r)),  r = argmax over |r| <= epsilon of D(p(x), p(x + r))    (eqs. 5, 6)
@@ -16,9 +16,10 @@ r is added to the stamps in units of the sky noise: a difference of length epsil
 noise by more than epsilon, so that alpha asks for scores that such a change leaves alone. Both outputs are those of
 evaluation mode, as in the program that the authors released.
 
-Not as published: the network, the optimiser and the weights of rows are those of the training options; the released
-program can add a ranking loss on pairs, which is left out here. There, reals lose their label as well as artifacts
-(`flag_reals`); the other methods here never doubt a real.
+Not as published: the network, the optimiser and the weights of rows are those of the training options. A third term of
+the released program, a loss on pairs of a real and an artifact whose logits are out of order, has no weight unless it
+is given one (`rank_weight`). There, reals lose their label as well as artifacts (`flag_reals`); the other methods
+here never doubt a real.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Loop, Progress, Train, Trained, TrainingRows, new_network, predict, prepare
 
-__all__ = ["SmoothLoop", "smoothness", "train"]
+__all__ = ["SmoothLoop", "ranking", "smoothness", "train"]
+
+_MARGIN = 0.25  # by which the logit of a real shall be above that of an artifact; of the released program
 
 
 def train(
@@ -52,6 +55,7 @@ def train(
     flag_reals: bool = True,
     alpha: float = 1.0,
     epsilon: float = 1.0,
+    rank_weight: float = 0.0,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
 ) -> Trained:
@@ -65,7 +69,11 @@ def train(
     # Rows that have no part in the labelled training have weight 0 already.
     mixed = replace(rows, parts={**rows.parts, "train": np.union1d(rows.parts["train"], unlabelled)})
     with deterministic(options.seed, device=options.device, threads=options.threads):
-        trained = SmoothLoop(mixed, new_network(rows, options), options, unlabelled, alpha, epsilon).run(progress)
+        loop = SmoothLoop(
+            mixed, new_network(rows, options), options, unlabelled, alpha=alpha, epsilon=epsilon,
+            rank_weight=rank_weight,
+        )  # fmt: skip
+        trained = loop.run(progress)
     shares = {
         name: {
             word: float((dataset.labels[np.intersect1d(part, flagged)] == label).sum())
@@ -76,7 +84,8 @@ def train(
     }
     facts = {
         "method": "two-stage", "folds": folds, "flag_above": flag_above, "flag_reals": flag_reals,
-        "smooth_weight": alpha, "smooth_radius": epsilon, "unlabelled_share": shares,
+        "smooth_weight": alpha, "smooth_radius": epsilon, "rank_weight": rank_weight,
+        "unlabelled_share": shares,
     }  # fmt: skip
     validation = split.validation[dataset.labels[split.validation] >= 0]
     logits = predict(trained.network, dataset, validation)
@@ -92,22 +101,50 @@ class SmoothLoop(Loop):
         network: StampNet,
         options: Train,
         unlabelled: NDArray[np.int64],
+        *,
         alpha: float,
         epsilon: float,
+        rank_weight: float = 0.0,
     ) -> None:
         super().__init__(rows, network, options)
         self.labelled = np.ones(len(rows.dataset), bool)
         self.labelled[unlabelled] = False
-        self.alpha, self.epsilon = alpha, epsilon
+        self.alpha, self.epsilon, self.rank_weight = alpha, epsilon, rank_weight
 
     def loss(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> Tensor:
         """Weighted cross-entropy of the labelled rows and, of all rows, how far from smooth the network is."""
-        losses, weights = self.losses(rows, turn)
-        supervised = (losses * weights).sum() / max(int(self.labelled[rows].sum()), 1)
         device = next(self.network.parameters()).device
         inputs = self.rows.inputs(rows, self.network.preprocess.size, device, turn)
+        labels = torch.from_numpy(self.rows.labels[rows]).to(device)
+        weights = torch.from_numpy(np.where(self.labelled[rows], self.rows.weights[rows], 0)).to(device)
+        self.network.train()
+        logits = self.network(*inputs)
+        losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        total = (losses * weights).sum() / max(int(self.labelled[rows].sum()), 1)
+        if self.rank_weight > 0:
+            total = total + self.rank_weight * ranking(logits, labels, weights)
         signs = torch.from_numpy(self.rng.choice(np.array([-1.0, 1.0], np.float32), rows.size)).to(device)
-        return supervised + self.alpha * smoothness(self.network, inputs, signs, epsilon=self.epsilon).mean()
+        return total + self.alpha * smoothness(self.network, inputs, signs, epsilon=self.epsilon).mean()
+
+
+def ranking(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean of exp(artifact's logit - real's logit + 0.25) - 1 over pairs; exponents are cut to 0 and 6.
+
+    Parameters
+    ----------
+    logits, labels, weights : Tensor, shape (n,)
+        Labels are 1 real, 0 artifact; a row of weight 0 is in no pair, a pair weighs the product of its weights.
+
+    Returns
+    -------
+    Tensor
+        One number, at least 0; 0 when there is no pair.
+    """
+    real = labels > 0.5
+    difference = logits[~real] - logits[real][:, None]
+    weight = weights[~real] * weights[real][:, None]
+    losses = torch.expm1((difference + _MARGIN).clamp(0.0, 6.0))
+    return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
 
 
 def smoothness(network: StampNet, inputs: tuple[Tensor, ...], signs: Tensor, *, epsilon: float) -> Tensor:

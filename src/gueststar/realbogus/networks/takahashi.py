@@ -1,7 +1,7 @@
 """The two networks of Takahashi et al. 2022 (PASJ 74, 946; arXiv 2206.12478) for the Tomo-e Gozen transient survey.
 
-Both see 29 x 29 triplets, each plane scaled from its smallest to its largest pixel. The layers are those of the paper
-and, where it gives no numbers, of the program that its authors released:
+Both see 29 x 29 triplets, each plane scaled from its smallest to its largest pixel. The layers are those of the program
+that the authors released; they give the numbers of weights that the paper tells:
 
 - *simple*, 234 thousand parameters: a 5 x 5 convolution to 32 maps and a 3 x 3 one to 64, without padding, each
   followed by 2 x 2 pooling; dropout of 0.3; dense layers of 128 and 64;
