@@ -140,9 +140,9 @@ def ranking(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     Tensor
         One number, at least 0; 0 when there is no pair.
     """
-    real = labels > 0.5
-    difference = logits[~real] - logits[real][:, None]
-    weight = weights[~real] * weights[real][:, None]
+    real, artifact = (labels > 0.5) & (weights > 0), (labels < 0.5) & (weights > 0)
+    difference = logits[artifact] - logits[real][:, None]
+    weight = weights[artifact] * weights[real][:, None]
     losses = torch.expm1((difference + _MARGIN).clamp(0.0, 6.0))
     return (losses * weight).sum() / weight.sum().clamp_min(1e-12)
 
