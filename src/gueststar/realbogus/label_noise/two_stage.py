@@ -123,7 +123,7 @@ class SmoothLoop(Loop):
         total = (losses * weights).sum() / max(int(self.labelled[rows].sum()), 1)
         if self.rank_weight > 0:
             total = total + self.rank_weight * ranking(logits, labels, weights)
-        signs = torch.from_numpy(self.rng.choice(np.array([-1.0, 1.0], np.float32), rows.size)).to(device)
+        signs = (2.0 * torch.randint(0, 2, (rows.size,)) - 1.0).to(device)
         return total + self.alpha * smoothness(self.network, inputs, signs, epsilon=self.epsilon).mean()
 
 
