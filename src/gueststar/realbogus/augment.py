@@ -10,7 +10,8 @@ stamp is, while each of these trades what the stamps say for robustness against 
   noise of a times that is added to both, the difference gets the difference of the two, and everything is divided by
   sqrt(1 + a^2), so that the noise is 1 again and the source is fainter by that much; the measured numbers that are
   signals to noise follow. The noise is white, as that of a registered and convolved reference is not.
-- ``brightness``: all planes are multiplied by one factor: a noise map that is wrong by so much. Signals to noise follow.
+- ``brightness``: all planes are multiplied by one factor, as by a noise map that is wrong by so much; signals to noise
+  follow.
 """
 
 from __future__ import annotations

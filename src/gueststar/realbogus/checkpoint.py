@@ -152,8 +152,8 @@ def _read(path: Path, wanted: Mapping[str, str]) -> dict[str, Mapping[str, Any]]
         version, belongs, states = int(found["format"]), dict(found["identity"]), dict(found["states"])
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise OutputError(
-            f"{path}, the state of a training that was stopped, cannot be read: {type(error).__name__}; begin anew with "
-            "--restart",
+            f"{path}, the state of a training that was stopped, cannot be read: {type(error).__name__}; begin anew "
+            "with --restart",
             path=str(path),
         ) from error
     differing = {name for name in belongs.keys() | wanted.keys() if belongs.get(name) != wanted.get(name)}

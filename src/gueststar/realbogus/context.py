@@ -36,14 +36,20 @@ SHORT_CUTS: Mapping[str, str] = {
 }
 
 
-def context_scalars(names: Sequence[str]) -> tuple[Scalar, ...]:
+def context_scalars(names: Sequence[str], *, network: str = "gueststar") -> tuple[Scalar, ...]:
     """Numbers of the network from ``column`` or ``column:compression``; log(1 + v), for distances, when not told.
 
     Raises
     ------
     ConfigError
-        When a column is a short cut, is among the measured numbers already or comes twice, or a compression is unknown.
+        When a column is a short cut, is among the measured numbers already or comes twice, a compression is unknown, or
+        the network sees pixels alone.
     """
+    if names and network != "gueststar":
+        raise ConfigError(
+            f"network {network!r} sees pixels alone: leave out train.context, or train the network 'gueststar'",
+            key="train.context",
+        )
     found: list[Scalar] = []
     taken = {scalar.name for scalar in DEFAULT_SCALARS}
     for text in names:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -43,7 +44,7 @@ class Batch:
     def pieces(self, n: int) -> list[Batch]:
         """About equal parts of it, in order."""
         ends = np.linspace(0, len(self), n + 1).astype(int)
-        parts = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        parts = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         return [self] if n == 1 else [Batch(self.rows[p], tuple(x[p] for x in self.inputs)) for p in parts]
 
     def on(self, device: torch.device | str) -> tuple[Tensor, ...]:

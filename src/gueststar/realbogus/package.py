@@ -25,11 +25,6 @@ __all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset"]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
 
-_NORMALISATION = (
-    "centre cut out; fainter candidates turned over (epochs exchanged, sign of the difference changed); "
-    "asinh(x / 3 sigma) with sigma from the image's noise map; missing pixels 0, their share in each plane a number; "
-    "measured numbers compressed, standardised, clipped to 5 standard deviations; all of it inside the model"
-)
 _MEANING = {
     "snr": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
     "artifacts of the same signal to noise; not calibrated to the rates of any survey",
@@ -68,7 +63,7 @@ def describe_model(
         version=version,
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
-        normalisation=_NORMALISATION,
+        normalisation=trained.network.normalisation,
         scalars=tuple(
             CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
         ),

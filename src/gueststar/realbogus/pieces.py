@@ -82,8 +82,8 @@ class Pieces:
         n = 2 * self.n
         if size // n < 2:
             raise InputError(
-                f"the memory does not suffice to train on {size // self.n} stamps at once: {str(error) or type(error).__name__}; free some, or "
-                "train a smaller network",
+                f"the memory does not suffice to train on {size // self.n} stamps at once: "
+                f"{str(error) or type(error).__name__}; free some, or train a smaller network",
                 batch_size=size,
             ) from error
         before, self.n = -(-size // self.n), n

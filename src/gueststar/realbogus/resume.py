@@ -117,8 +117,8 @@ def set_machinery(loop: Loop, kept: Mapping[str, Any]) -> None:
         loop.optimiser.load_state_dict(kept["optimiser"])
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"the state of the stopped training does not fit this network: {str(error).splitlines()[0]} begin anew with "
-            "--restart"
+            f"the state of the stopped training does not fit this network: {str(error).splitlines()[0]} begin anew "
+            "with --restart"
         ) from error
     loop.schedule.load_state_dict(kept["schedule"])
     loop.pieces.n = int(kept["pieces"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -23,7 +22,8 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.evaluate import auc
 from gueststar.realbogus.feed import Batch, Feed
-from gueststar.realbogus.network import SEEN_SIZE, MeanNet, RealBogusNet
+from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.networks import NetworkName, build_network, check_size, shown_scalars
 from gueststar.realbogus.pieces import Pieces, short_of_memory
 from gueststar.realbogus.resume import LoopState
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
@@ -38,8 +38,13 @@ Progress = Callable[[str, int, int], None]
 
 
 class Train(Options):
-    """How the network is trained."""
+    """Which network is trained, and how."""
 
+    network: NetworkName = Field(
+        "gueststar",
+        description="'gueststar': the network of this program; to compare with: 'seed', a plain network on the "
+        "difference alone; 'braai' (Duev et al. 2019); 'takahashi-simple', 'takahashi-complex' (Takahashi et al. 2022)",
+    )
     epochs: int = Field(24, ge=1, le=10000, description="Most passes over the training part")
     patience: int = Field(8, ge=1, le=10000, description="Passes without a better validation loss before it stops")
     batch_size: int = Field(256, ge=2, le=65536, description="Stamps of one step")
@@ -51,9 +56,22 @@ class Train(Options):
         description="'class': both classes weigh the same; 'snr': in every interval of signal to noise, so that the "
         "signal to noise alone, which is a choice of the injection, tells nothing",
     )
-    stamp_size: int = Field(SEEN_SIZE, ge=15, le=255, description="Width of the centre that is seen, px, odd")
-    scalar_dropout: float = Field(0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a feature of the head is hidden")
+    stamp_size: int | None = Field(
+        None,
+        ge=15,
+        le=255,
+        description="Width of the centre that is seen, px, odd; none: that of the network, 31 (gueststar, seed), "
+        "63 (braai) or 29 (takahashi-simple, takahashi-complex)",
+    )
+    scalar_dropout: float = Field(
+        0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden; 'gueststar' alone sees any"
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Chance that a feature of the head is hidden; others than 'gueststar' have theirs",
+    )
     seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
     context: tuple[str, ...] = Field(
         (),
@@ -97,7 +115,7 @@ class Epoch:
 class Trained:
     """The network with the lowest validation loss, in evaluation mode on the CPU, and how it came about."""
 
-    network: RealBogusNet | MeanNet
+    network: StampNet
     history: tuple[Epoch, ...]
     best_epoch: int
     validation_logits: NDArray[np.float32]  #: of the rows of the validation part, in their order
@@ -145,7 +163,7 @@ def train_network(
 
 
 def predict(
-    network: RealBogusNet | MeanNet,
+    network: StampNet,
     dataset: LabelledStamps,
     rows: NDArray[np.int64] | None = None,
     *,
@@ -203,12 +221,8 @@ def prepare(
         When a label is unknown, a part lacks one of the classes, groups cross, or the stamps are too small.
     """
     dataset.check_split(split)
-    if dataset.stamp_size < options.stamp_size or options.stamp_size % 2 == 0:
-        raise InputError(
-            f"stamps of {dataset.stamp_size} px cannot train a network that sees {options.stamp_size} px; it must be "
-            f"odd and no larger: set stamp_size (train.stamp_size={dataset.stamp_size})",
-            stamp_size=options.stamp_size,
-        )
+    check_size(options, dataset.stamp_size)
+    scalars = shown_scalars(options, scalars)
     unknown = np.setdiff1d(dataset.labels, (-1, 0, 1))
     if unknown.size:
         raise InputError(f"label {unknown[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
@@ -220,19 +234,16 @@ def prepare(
                 f"the {name} part has {found[1]} reals and {found[0]} artifacts; both are needed: make more pairs",
                 part=name,
             )
-    scalars = (*scalars, *context_scalars(options.context))
+    scalars = (*scalars, *context_scalars(options.context, network=options.network))
     check_context(dataset, scalars)
     numbers = dataset.scalars([scalar.name for scalar in scalars])
     labels = dataset.labels.astype(np.float32)
     return TrainingRows(dataset, scalars, numbers, _weights(dataset, rows, options), labels, rows)
 
 
-def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
+def new_network(rows: TrainingRows, options: Train) -> StampNet:
     """A network with first weights from the global generator, its numbers standardised on the training part."""
-    network = RealBogusNet(
-        rows.scalars, size=options.stamp_size, scalar_dropout=options.scalar_dropout, dropout=options.dropout,
-        context_dropout=options.context_dropout,
-    )  # fmt: skip
+    network = build_network(options, rows.scalars)
     network.preprocess.fit(rows.numbers[rows.parts["train"]])
     # With the channels of a pixel side by side the convolutions take a third less time on a CPU.
     return network.to(device=options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -241,7 +252,7 @@ def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
 class Loop:
     """State of one training: network, optimiser, schedule and what is the best so far."""
 
-    def __init__(self, rows: TrainingRows, network: RealBogusNet, options: Train) -> None:
+    def __init__(self, rows: TrainingRows, network: StampNet, options: Train) -> None:
         self.rows, self.network, self.options = rows, network, options
         self.feed = Feed(rows, options, network.preprocess.size)
         self.steps = self.feed.steps
@@ -305,17 +316,18 @@ class Loop:
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each row in training mode, and its weight; shape (n,) both."""
         self.network.train()
-        device = next(self.network.parameters()).device
-        target = torch.from_numpy(self.rows.labels[batch.rows]).to(device)
-        with self._precision(device):
-            logits = self.network(*batch.on(device))
-        losses = binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
-        return losses, torch.from_numpy(self.rows.weights[batch.rows]).to(device)
+        logits = self.logits(batch)
+        target = torch.from_numpy(self.rows.labels[batch.rows]).to(logits.device)
+        losses = binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return losses, torch.from_numpy(self.rows.weights[batch.rows]).to(logits.device)
 
-    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+    def logits(self, batch: Batch) -> Tensor:
+        """What the network, in the mode it is in, says of some rows, in the precision that is wanted; float32."""
+        device = next(self.network.parameters()).device
         if self.options.precision == "float32":
-            return nullcontext()
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+            return self.network(*batch.on(device))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return self.network(*batch.on(device)).float()
 
     def clear(self) -> None:
         """Forget the gradients."""

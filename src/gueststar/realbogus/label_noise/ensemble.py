@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gueststar.realbogus.dataset import LabelledStamps
-from gueststar.realbogus.network import MeanNet, RealBogusNet
+from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress, Train, Trained, predict, train_network
@@ -38,10 +38,9 @@ def train(
         note = None if progress is None else _piece(progress, "train", number, 2)
         seen = watch.of(f"network {number + 1} of 2")
         trained.append(train_network(dataset, split, own, scalars=scalars, progress=note, watch=seen))
-    members = [item.network for item in trained if isinstance(item.network, RealBogusNet)]
-    network = MeanNet(members).eval()
+    network = MeanNet([item.network for item in trained]).eval()
     rows = split.validation[dataset.labels[split.validation] >= 0]
-    facts = {"method": "ensemble", "networks": len(members)}
+    facts = {"method": "ensemble", "networks": len(trained)}
     return replace(trained[0], network=network, validation_logits=predict(network, dataset, rows), label_noise=facts)
 
 
