@@ -136,6 +136,9 @@ def _place(model: str, store: Path | None) -> str | Path:
 
 def _lines(card: Card, size: int) -> Iterator[str]:
     yield f"{card.name} {card.version}: {card.parameters} parameters, {size} bytes, SHA-256 {card.weights_hash}"
+    network = card.training.get("options", {}).get("network", "gueststar")
+    if network != "gueststar":
+        yield f"network {network}, to compare with"
     yield f"made by gueststar {card.code_version}; licence {card.licence}"
     yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
     yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
