@@ -35,7 +35,7 @@ class Preprocess(nn.Module):
     3. Pixels become asinh(x / 3 sigma); missing ones (NaN, infinite, or in a plane whose sigma is not positive)
        become 0 and their share in each plane becomes a number.
     4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
-       mean.
+       mean. Those of the context get a second number: 1 known, 0 missing.
 
     Parameters
     ----------
@@ -58,14 +58,20 @@ class Preprocess(nn.Module):
         if "science_snr" in names and "reference_snr" in names:
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
+        self.context = tuple(i for i, scalar in enumerate(scalars) if scalar.context)
         self.register_buffer("_turned", torch.tensor(turned))
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("scale", torch.ones(len(names)))
 
     @property
     def n_out(self) -> int:
-        """How many numbers leave: the measured ones and the missing share of each plane."""
-        return len(self.scalars) + 3
+        """How many numbers leave: the measured ones, the missing share of each plane, which of the context is known."""
+        return len(self.scalars) + 3 + len(self.context)
+
+    @property
+    def context_columns(self) -> tuple[int, ...]:
+        """Which of the numbers that leave belong to the context."""
+        return (*self.context, *range(len(self.scalars) + 3, self.n_out))
 
     @torch.no_grad()
     def fit(self, scalars: NDArray[np.float32]) -> None:
@@ -95,7 +101,9 @@ class Preprocess(nn.Module):
         known = values.abs() < _USABLE
         values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
         values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
-        return pixels, torch.cat((values, missing), dim=1)
+        if not self.context:
+            return pixels, torch.cat((values, missing), dim=1)
+        return pixels, torch.cat((values, missing, known[:, list(self.context)].to(values.dtype)), dim=1)
 
     def seen(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """The centre, turned over where the source has faded, in units of the noise; inputs as in `StampNet`.
@@ -204,6 +212,8 @@ class RealBogusNet(StampNet):
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
     dropout : float
         Chance, in training, that a feature of the head is hidden.
+    context_dropout : float
+        Chance, in training, that the numbers of the context are all hidden, beside what `scalar_dropout` hides.
     """
 
     normalisation = (
@@ -220,10 +230,11 @@ class RealBogusNet(StampNet):
         size: int = SEEN_SIZE,
         scalar_dropout: float = 0.25,
         dropout: float = 0.1,
+        context_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.preprocess = Preprocess(scalars, size=size)
-        self.scalar_dropout = scalar_dropout
+        self.scalar_dropout, self.context_dropout = scalar_dropout, context_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)
         )
@@ -235,9 +246,18 @@ class RealBogusNet(StampNet):
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
+        if self.training and self.preprocess.context:
+            numbers = self._without_context(numbers)
         maps = self.pixels(pixels)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+    def _without_context(self, numbers: Tensor) -> Tensor:
+        """Numbers with the whole context of some candidates hidden, as if nothing of it were known."""
+        seen = torch.ones_like(numbers)
+        kept = (torch.rand_like(numbers[:, :1]) >= self.context_dropout).to(numbers.dtype)
+        seen[:, list(self.preprocess.context_columns)] = kept
+        return numbers * seen
 
 
 class MeanNet(StampNet):

@@ -53,7 +53,10 @@ def build_network(options: Train, scalars: tuple[Scalar, ...]) -> StampNet:
     """
     size = seen_size(options)
     if options.network == "gueststar":
-        return RealBogusNet(scalars, size=size, scalar_dropout=options.scalar_dropout, dropout=options.dropout)
+        return RealBogusNet(
+            scalars, size=size, scalar_dropout=options.scalar_dropout, dropout=options.dropout,
+            context_dropout=options.context_dropout,
+        )  # fmt: skip
     return _PIXELS_ALONE[options.network](scalars, size=size)
 
 
