@@ -95,9 +95,7 @@ def _reals(rows: LabelledStamps) -> np.ndarray:
 
 
 def table(losses: tuple[ClassLoss, ...]) -> list[str]:
-    lines = [
-        f"{'class':18s} {'n':>6s} {'TPR %':>22s} {'compared %':>10s} {'first, same S/N %':>17s} {'loss, points':>22s}  part compared"
-    ]
+    lines = [f"{'class':18s} {'n':>6s} {'TPR %':>22s} {'compared %':>10s} {'first %':>17s} {'loss, points':>22s} part"]
     for one in losses:
         tpr = f"{100 * one.tpr.value:.2f} ({100 * one.tpr.low:.2f} to {100 * one.tpr.high:.2f})"
         loss = f"{100 * one.loss:+.2f} ({100 * one.low:+.2f} to {100 * one.high:+.2f})"
