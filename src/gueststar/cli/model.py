@@ -184,6 +184,57 @@ def threshold(
         output().print(f"Model {made.card.name} {made.card.version} in {out}", markup=False, soft_wrap=True)
 
 
+@app.command()
+def quantize(
+    model: Model,
+    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    part: Annotated[
+        str, typer.Option("--part", metavar="NAME", help="Calibrated on: validation, test, train or all.")
+    ] = "validation",
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Compared on. [default: test, or half of the nights]")
+    ] = None,
+    stamps: Annotated[
+        int, typer.Option("--stamps", metavar="N", min=16, help="Training stamps that ranges are taken from.")
+    ] = 512,
+    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    store: Store = None,
+) -> None:
+    """Make a model in eight bits, which scores twice as fast, if it is as good.
+
+    It is calibrated anew and compared with the old one on other nights. When
+    it is not as good nothing is written, and the numbers are told.
+
+    \b
+    gueststar model quantize my_model --data my_set --out my_model_int8
+    """  # noqa: D301
+    from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.parity import quantize_model
+    from gueststar.realbogus.score import load_model
+    from gueststar.realbogus.stored import open_dataset
+
+    place = _place(model, store)
+    made = quantize_model(
+        load_model(place), read_model(place)[1], open_dataset(data), part=part, check=check, stamps=stamps,
+        version=version,
+    )  # fmt: skip
+    write_model(out, made.card, made.weights)
+    card, parity = made.card, made.parity
+    lines = [
+        f"Model {card.name} {card.version} in {out}, {len(made.weights)} bytes",
+        f"compared on {parity.rows} rows of {parity.images} images: AUC {parity.auc_change:+.5f}; scores change by "
+        f"{parity.median_change:.4f} (median), {parity.p99_change:.4f} (one of a hundred), {parity.largest_change:.3f} "
+        "(most)",
+        f"false positives at TPR 98 %: {100 * parity.fpr_before:.2f} % before, {100 * parity.fpr_after:.2f} % after; "
+        f"change {100 * parity.fpr_change:+.2f} points ({100 * parity.fpr_low:+.2f} to {100 * parity.fpr_high:+.2f})",
+        f"calibration error {made.error.ece:.4f} ({made.error.low:.4f} to {made.error.high:.4f})",
+        f"threshold {card.threshold:.4g}: {card.threshold_meaning}",
+    ]
+    for line in lines:
+        output().print(line, markup=False, soft_wrap=True)
+
+
 def _store(store: Path | None) -> Path:
     if store is not None:
         return store
