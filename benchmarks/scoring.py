@@ -4,9 +4,9 @@
     python benchmarks/scoring.py my_model my_model_int8 --json docs/measured/scoring.json
 
 Each model is run in ONNX Runtime, and in OpenVINO where it is installed, on stamps of 31 and of 63 px (of which the
-centre is seen), as `gueststar run` does. Runs of all take turns, so that a busy machine is as busy for each; medians and
-fastest are of the processor time of one thread. Then the share of preprocessing is told, by ONNX Runtime's own profile of
-the first model, and how far the scores of the runtimes differ.
+centre is seen), as `gueststar run` does. Runs of all take turns, so that a busy machine is as busy for each; medians
+and fastest are of the processor time of one thread. Then the share of preprocessing is told, by ONNX Runtime's own
+profile of the first model, and how far the scores of the runtimes differ.
 """
 
 from __future__ import annotations

@@ -103,10 +103,7 @@ def compare(
     for _ in range(n_boot):
         rows = np.concatenate([rows_of[i] for i in rng.integers(0, names.size, names.size)])
         if real[rows].any() and not real[rows].all():
-            each = [
-                _fpr(real[rows], s[rows], threshold_at_tpr(real[rows], s[rows], COMPLETENESS)) for s in (before, after)
-            ]
-            drawn.append(each[1] - each[0])
+            drawn.append(_fpr_at(real[rows], after[rows]) - _fpr_at(real[rows], before[rows]))
     low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
     return Parity(
         auc_change=auc(real, after) - auc(real, before),
