@@ -21,18 +21,15 @@ from gueststar.realbogus.calibrate import (
     with_prior,
 )
 from gueststar.realbogus.card import read_model, write_model
-from gueststar.realbogus.manifest import SIGMA_COLUMNS
-from gueststar.realbogus.package import describe_model, judge, logits_dataset, score_dataset
+from gueststar.realbogus.package import judge, logits_dataset, score_dataset
 from gueststar.realbogus.recalibrate import calibrate_model, dataset_parts, next_version, rows_for
 from gueststar.realbogus.reliability_figure import reliability_figure
 from gueststar.realbogus.rethreshold import choose_threshold
 from gueststar.realbogus.score import RealBogus, load_model
-from gueststar.realbogus.shard_writer import ShardWriter
-from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.store import verify_model
 from gueststar.realbogus.stored import open_dataset
-from gueststar.realbogus.train import Train, train_network
-from realbogus_stamps import dataset, sample
+from realbogus_models import model_and_set
+from realbogus_stamps import sample
 
 runner = CliRunner()
 
@@ -128,25 +125,7 @@ def test_versions_and_meanings():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model, and a data set with all parts that it was not trained on."""
-    root = tmp_path_factory.mktemp("calibrate")
-    rng = np.random.default_rng(3)
-    train = dataset(400, rng, size=21)
-    split = split_groups(train.columns, rng=rng)
-    options = Train(epochs=3, batch_size=32, stamp_size=21, patience=3)
-    trained = train_network(train, split, options)
-    card, weights = describe_model(trained, train, split, options=options, name="tiny", version="1", caveats=(
-        "Scores are not calibrated to the rates of any survey.", "drawn"))  # fmt: skip
-    write_model(root / "model", card, weights)
-    other = dataset(700, rng, size=21)
-    columns = {name: np.asarray(values) for name, values in other.columns.items()}
-    number = np.arange(700) * 24 // 700
-    columns |= {name: np.ones(700, np.float32) for name in SIGMA_COLUMNS}
-    columns |= {"suspicion": np.full(700, ""), "true_kind": np.full(700, "")}
-    columns["split"] = np.array(["train", "validation", "test"])[np.minimum(number // 8, 2)]
-    with ShardWriter(root / "set", rows_per_shard=300) as writer:
-        writer.add(other.cube, columns)
-    return root
+    return model_and_set(tmp_path_factory.mktemp("calibrate"))
 
 
 def test_training_fits_on_the_validation_part_and_says_for_whom(folder):

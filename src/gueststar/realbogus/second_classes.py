@@ -151,8 +151,9 @@ def _loss(
         """Rows, and hits among them, of each image and interval; shape (images, intervals) both."""
         place = image[which] * n_bins + interval[which]
         shape = n_images, n_bins
-        total = np.bincount(place, minlength=n_images * n_bins).reshape(shape)
-        return total * enough, np.bincount(place, weights=hit[which], minlength=total.size).reshape(shape) * enough
+        counts = (np.bincount(place, weights=w, minlength=n_images * n_bins).reshape(shape) for w in (None, hit[which]))
+        total, hits = (np.where(enough, np.asarray(table, np.float64), 0.0) for table in counts)
+        return total, hits
 
     own, other = counted(rows), counted(known)
     used = np.flatnonzero(own[0].sum(axis=1) + other[0].sum(axis=1))
