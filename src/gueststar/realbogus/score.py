@@ -78,7 +78,8 @@ class RealBogus(Options):
                 stamps=len(stamps),
             )
         names = [scalar.name for scalar in loaded.card.scalars]
-        numbers = measured_scalars(candidates, names)
+        optional = [scalar.name for scalar in loaded.card.scalars if scalar.context]
+        numbers = measured_scalars(candidates, names, optional=optional)
         scores = score_stamps(stamps.cube, stamps.sigma, numbers, loaded, batch_size=self.batch_size)
         scored = candidates.with_columns(rb_score=scores)
         scored.table["rb_score"].description = "real/bogus score: 0 artifact, 1 real"

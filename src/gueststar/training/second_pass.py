@@ -14,7 +14,7 @@ from astropy.table import Table, vstack
 from gueststar.errors import InputError
 from gueststar.realbogus.dataset import Dataset
 from gueststar.simulate.inject import Injected
-from gueststar.simulate.inject.light import Light
+from gueststar.simulate.inject.light import Light, Patch
 from gueststar.simulate.inject.second_injector import KINDS, second_light
 from gueststar.training.chains import Chain
 from gueststar.training.passes import Origin, TrainingSet, labelled_rows
@@ -95,7 +95,8 @@ def _apart(lights: list[Light]) -> Light:
     sources = vstack([light.sources for light in lights], metadata_conflicts="silent")
     patches = iter([patch for light in lights for patch in light.patches])
     x, y = (np.asarray(sources[name], np.float64) for name in ("x", "y"))
-    kept, kept_patches = [], []
+    kept: list[int] = []
+    kept_patches: list[Patch] = []
     for i, status in enumerate(sources["status"]):
         patch = next(patches) if status == "injected" else None
         if (np.hypot(x[kept] - x[i], y[kept] - y[i]) >= _APART_PX).all():
