@@ -205,8 +205,8 @@ def quantize_model(
             "metrics": {
                 f"of version {old.version}, before quantisation": old.metrics,
                 "quantisation": {
-                    "from_hash": old.weights_hash,
-                    "rows": how,
+                    "of": old.weights_hash,
+                    "parts": how,
                     "stamps": int(rows.size),
                     **asdict(parity),
                 },
