@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,9 +27,10 @@ from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
+from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import count_parameters
 from gueststar.realbogus.score import LoadedModel, open_model, score_stamps, stamp_logits
-from gueststar.realbogus.split import Split
+from gueststar.realbogus.split import GROUP_COLUMNS, Split
 from gueststar.realbogus.train import Train, Trained
 
 __all__ = ["COMPLETENESS", "describe_model", "error_of", "images_of", "judge", "logits_dataset", "score_dataset"]
@@ -95,9 +96,17 @@ def describe_model(
 
 
 def score_dataset(
-    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
+    model: LoadedModel,
+    dataset: LabelledStamps,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,)."""
+    """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
+
+    `progress` is called as progress(rows done, rows in all).
+    """
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([item.name for item in model.card.scalars])
     scores = np.empty(rows.size, np.float32)
@@ -107,6 +116,8 @@ def score_dataset(
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
         scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
+        if progress is not None:
+            progress(start + part.size, rows.size)
     return scores
 
 
@@ -210,4 +221,17 @@ def _data_facts(dataset: LabelledStamps, split: Split) -> dict[str, Any]:
             "left_out": int((labels < 0).sum()),
             "kinds": dict(zip(kinds.tolist(), found.tolist(), strict=True)),
         }
-    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts}
+    seen = np.concatenate([split.train, split.validation])
+    origin = {
+        "groups": training_groups({name: dataset[name] for name in GROUP_COLUMNS}, seen),
+        "mjd": _times(dataset, split),
+    }
+    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts, **origin}
+
+
+def _times(dataset: LabelledStamps, split: Split) -> list[float] | None:
+    """First and last time of the training part; None where a set, as those of other surveys, tells none."""
+    try:
+        return training_span(dataset["mjd"][split.train])
+    except (InputError, KeyError):
+        return None
