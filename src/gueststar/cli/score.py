@@ -39,6 +39,13 @@ def score(
         float | None, typer.Option("--fwhm", metavar="PX", help="PSF, where the file gives no S/N. [default: 2.5]")
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads. [default: 1]")] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option("--prior", metavar="SHARE", help="Share of reals that scores hold for. [default: the card's]"),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", metavar="NAME", help="onnxruntime or openvino. [default: onnxruntime]")
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,7 +64,8 @@ def score(
     from gueststar.datasets.scoring import ScoreFiles, score_files
 
     given = {
-        "batch_size": batch, "fwhm_px": fwhm, "threads": threads, "keep_sky": "true" if keep_sky else None,
+        "batch_size": batch, "fwhm_px": fwhm, "prior": prior, "runtime": runtime,
+        "threads": threads, "keep_sky": "true" if keep_sky else None,
         "sigma": None if sigma is None else f"[{sigma}]", "channels": None if channels is None else f'"{channels}"',
     }  # fmt: skip
     options = resolve_options(ScoreFiles, None, [f"{key}={value}" for key, value in given.items() if value is not None])

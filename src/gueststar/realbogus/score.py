@@ -1,11 +1,11 @@
-"""Scores of candidates from a model folder, through ONNX Runtime."""
+"""Scores of candidates from a model folder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,13 @@ from pydantic import Field
 
 from gueststar.errors import ModelError
 from gueststar.options import Options
+from gueststar.realbogus.calibrate import chance, with_prior
 from gueststar.realbogus.card import Card, find_model, read_model
+from gueststar.realbogus.runtime import Runtime, Session, open_session
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.types import Candidates, Stamps
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-__all__ = ["LoadedModel", "RealBogus", "load_model", "open_model", "score_stamps"]
+__all__ = ["LoadedModel", "RealBogus", "load_model", "open_model", "score_stamps", "stamp_logits"]
 
 _INPUTS = ("cube", "sigma", "scalars")
 
@@ -30,7 +29,7 @@ class LoadedModel:
     """A checked model, ready to score; made by `load_model` or `open_model`."""
 
     card: Card
-    session: InferenceSession
+    session: Session
 
 
 class RealBogus(Options):
@@ -49,6 +48,10 @@ class RealBogus(Options):
     model: str = Field("shipped", description="'shipped', or the path of a model folder or of a store of models")
     batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once; more do not fit the cache")
     threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
+    prior: float | None = Field(
+        None, gt=0, lt=1, description="Share of reals that scores are to hold for as chances; None: that of the card"
+    )
+    runtime: Runtime = Field("onnxruntime", description="What runs the network: onnxruntime or openvino")
 
     def __call__(self, candidates: Candidates, stamps: Stamps) -> Candidates:
         """Score candidates.
@@ -66,7 +69,7 @@ class RealBogus(Options):
             With ``rb_score`` (float32, 0..1); ``table.meta`` holds ``rb_model``, ``rb_model_hash`` and
             ``rb_threshold``. A candidate whose difference stamp has no usable pixel scores 0.
         """
-        loaded = load_model(self.model, threads=self.threads)
+        loaded = load_model(self.model, threads=self.threads, runtime=self.runtime, prior=self.prior)
         if len(stamps) != len(candidates) or not np.array_equal(candidates["candidate_id"], stamps.candidate_id):
             raise ModelError(
                 f"{len(stamps)} stamps do not belong to these {len(candidates)} candidates in this order; cut the "
@@ -86,25 +89,39 @@ class RealBogus(Options):
         return scored
 
 
-def load_model(model: str | Path = "shipped", *, threads: int = 1) -> LoadedModel:
+def load_model(
+    model: str | Path = "shipped", *, threads: int = 1, runtime: Runtime = "onnxruntime", prior: float | None = None
+) -> LoadedModel:
     """Load and check a model; one session for each content of the files is kept for the life of the process.
+
+    Parameters
+    ----------
+    model : str or path
+        'shipped', a model folder, or a store of models.
+    threads : int
+    runtime : {'onnxruntime', 'openvino'}
+    prior : float, optional
+        Share of reals that scores are to hold for as chances; the threshold moves with them. None: that of the card.
 
     Raises
     ------
     ModelError
         When it is missing, damaged, or its weights do not take the inputs that its card promises.
+    MissingPartError
+        When the runtime is not installed.
     """
     card, _ = read_model(model)
-    return _kept(find_model(model), card.weights_hash, threads)
+    session = _kept(find_model(model), card.weights_hash, threads, runtime).session
+    return LoadedModel(card if prior is None else with_prior(card, prior), session)
 
 
 @lru_cache(maxsize=8)
-def _kept(folder: Path, digest: str, threads: int) -> LoadedModel:
+def _kept(folder: Path, digest: str, threads: int, runtime: Runtime) -> LoadedModel:
     # The hash is part of the key: a model that was replaced on disk is read again.
-    return open_model(*read_model(folder), threads=threads)
+    return open_model(*read_model(folder), threads=threads, runtime=runtime)
 
 
-def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
+def open_model(card: Card, weights: bytes, *, threads: int = 1, runtime: Runtime = "onnxruntime") -> LoadedModel:
     """Make a model ready that is in memory.
 
     Raises
@@ -112,18 +129,8 @@ def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
     ModelError
         When the weights are no network or do not take the inputs that the card promises.
     """
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
-        raise ModelError(f"model {card.name!r}: not a network that can be run: {error}", model=card.name) from error
-    found = {item.name: list(item.shape) for item in session.get_inputs()}
+    session = open_session(weights, name=card.name, threads=threads, runtime=runtime)
+    found = {name: list(shape) for name, shape in session.inputs.items()}
     expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, len(card.scalars))}
     fits = set(found) == set(expected) and all(
         len(found[name]) == rank and found[name][axis] == length for name, (rank, axis, length) in expected.items()
@@ -169,21 +176,37 @@ def score_stamps(
     ModelError
         When shapes do not fit the model.
     """
+    card = model.card
+    logits = stamp_logits(cube, sigma, scalars, model, batch_size=batch_size)
+    return chance(logits, temperature=card.temperature, bias=card.bias, prior=card.prior).astype(np.float32)
+
+
+def stamp_logits(
+    cube: NDArray[np.floating[Any]],
+    sigma: NDArray[np.floating[Any]],
+    scalars: NDArray[np.floating[Any]],
+    model: LoadedModel,
+    *,
+    batch_size: int = 64,
+) -> NDArray[np.float32]:
+    """What the network says before calibration, shape (n,); minus infinity where a score is 0.
+
+    Parameters and errors as for `score_stamps`.
+    """
     _check_shapes(cube, sigma, scalars, model.card)
     n = len(cube)
     margin = (cube.shape[-1] - model.card.stamp_size) // 2
     seen = slice(margin, margin + model.card.stamp_size)
-    scores = np.zeros(n, np.float32)
+    logits = np.empty(n, np.float32)
     for start in range(0, n, batch_size):
         rows = slice(start, start + batch_size)
         centre = np.ascontiguousarray(cube[rows, :, seen, seen], dtype=np.float32)
         noise = np.ascontiguousarray(sigma[rows], dtype=np.float32)
         numbers = np.ascontiguousarray(scalars[rows], dtype=np.float32)
-        logit = model.session.run(None, dict(zip(_INPUTS, (centre, noise, numbers), strict=True)))[0]
+        logit = model.session(dict(zip(_INPUTS, (centre, noise, numbers), strict=True)))
         usable = np.isfinite(centre[:, 2]).any(axis=(1, 2)) & (noise[:, 2] > 0)
-        score = 1.0 / (1.0 + np.exp(-np.clip(logit / model.card.temperature, -60.0, 60.0)))
-        scores[rows] = np.where(usable, score, 0.0)
-    return scores
+        logits[rows] = np.where(usable, logit, -np.inf)
+    return logits
 
 
 def _check_shapes(cube: NDArray[Any], sigma: NDArray[Any], scalars: NDArray[Any], card: Card) -> None:
