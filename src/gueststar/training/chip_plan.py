@@ -80,7 +80,5 @@ def _why_not(counts: Mapping[str, Counts], options: PerChip) -> str:
     for part, fewest in (("train", options.fewest), ("validation", options.fewest_validation)):
         found = counts[part]
         if min(found.real, found.artifact) < fewest:
-            return (
-                f"{found.real} reals and {found.artifact} artifacts in the {part} part; {fewest} of each are needed"
-            )
+            return f"{found.real} reals and {found.artifact} artifacts in the {part} part; {fewest} of each are needed"
     return ""
