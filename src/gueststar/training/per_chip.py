@@ -296,8 +296,8 @@ def _check_inputs(card: Card, options: Training, base: str | None) -> None:
     scalars = DEFAULT_SCALARS if before is None else before.network_scalars()
     if (size or card.stamp_size) != card.stamp_size or card.network_scalars() != scalars:
         raise ConfigError(
-            f"the fallback {card.name!r} takes stamps of {card.stamp_size} px and {len(card.scalars)} measured numbers, "
-            f"the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, or "
+            f"the fallback {card.name!r} takes stamps of {card.stamp_size} px and {len(card.scalars)} measured "
+            f"numbers, the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, or "
             f"train.stamp_size={card.stamp_size}",
             key="fallback",
         )
