@@ -220,14 +220,13 @@ def _recipe(task: ChipTask, dataset: StoredDataset) -> str:
 
 
 def _hash_of(options: Training, dataset: StoredDataset, base: str | None) -> str:
+    train = {k: v for k, v in options.train.model_dump(mode="json").items() if k not in _ELSEWHERE}
     facts = {
-        "name": options.name, "version": options.version, "train": options.train.model_dump(mode="json"),
+        "name": options.name, "version": options.version, "train": train,
         "label_noise": options.label_noise.model_dump(mode="json"), "rows": dataset.content_hash(),
         "finetune": None if base is None else [options.finetune.model_dump(mode="json"), model_hash(base)],
         "code": __version__,
     }  # fmt: skip
-    for name in _ELSEWHERE:
-        facts["train"].pop(name, None)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -297,8 +296,8 @@ def _check_inputs(card: Card, options: Training, base: str | None) -> None:
     if (size or card.stamp_size) != card.stamp_size or card.network_scalars() != scalars:
         raise ConfigError(
             f"the fallback {card.name!r} takes stamps of {card.stamp_size} px and {len(card.scalars)} measured "
-            f"numbers, the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, or "
-            f"train.stamp_size={card.stamp_size}",
+            f"numbers, the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, "
+            f"or train.stamp_size={card.stamp_size}",
             key="fallback",
         )
 

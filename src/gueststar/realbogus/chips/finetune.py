@@ -1,8 +1,8 @@
 """A trained network goes on with other rows: its head alone, or its head and the modulation by the chip.
 
 The layers that look at pixels and numbers stay as they are, running statistics of the normalisation included, so a few
-hundred rows are enough: 27,000 weights are trained of 200,000. Transfer of the features of one set to another by training
-the last layers alone: Yosinski et al. 2014 (arXiv 1411.1792).
+hundred rows are enough: 28,000 weights are trained of 200,000. Features of one set serve another when the last layers
+alone are trained anew: Yosinski et al. 2014 (arXiv 1411.1792).
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def fewer_rows(split: Split, dataset: LabelledStamps, most: int | None, rng: np.
 def _check_film(network: RealBogusNet, dataset: LabelledStamps, split: Split) -> None:
     if network.film is None:
         raise InputError(
-            "finetune.part = head+film: the network that it starts from is not conditioned on the chip; take 'head', or "
-            "start from a model of `gueststar train --shared`"
+            "finetune.part = head+film: the network that it starts from is not conditioned on the chip; take 'head', "
+            "or start from a model of `gueststar train --shared`"
         )
     if not dataset_chip_codes(dataset, network.chips)[split.train].any():
         raise InputError(
