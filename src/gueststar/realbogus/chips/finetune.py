@@ -1,7 +1,7 @@
 """A trained network goes on with other rows: its head alone, or its head and the modulation by the chip.
 
 The layers that look at pixels and numbers stay as they are, running statistics of the normalisation included, so a few
-hundred rows are enough: 28,000 weights are trained of 200,000. Features of one set serve another when the last layers
+hundred rows are enough: 28,000 weights of 180,000 are trained. Features of one set serve another when the last layers
 alone are trained anew: Yosinski et al. 2014 (arXiv 1411.1792).
 """
 
