@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -39,20 +40,20 @@ from realbogus_stamps import dataset, sample
 
 CHIPS = ("Q1-11", "Q1-12", "Q4-44")
 QUICK = Train(epochs=2, batch_size=40)
-OPTIONS = Training(name="tiny", train=QUICK, chips=PerChip(fewest=40, fewest_validation=10))
+OPTIONS = Training(name="tiny", train=QUICK, chips=PerChip(fewest=30, fewest_validation=10))
 
 
 def drawn_of(seed: int = 1, n: int = 600) -> Dataset:
-    """Rows of two chips with enough of them, of one with few, and some that tell none; Q1-12 calls everything artifact.
+    """Rows of two chips with enough of them, of one with few, and some that tell none.
 
-    In Q1-11 points are real; in Q1-12 the same points are artifacts and cosmic rays real: only the chip tells which.
+    In Q1-11 points are real; in Q1-12 the same points are artifacts, rays and dipoles real: only the chip tells which.
     """
     made = dataset(n, np.random.default_rng(seed))
     chip = np.array(["Q1-11", "Q1-12"])[np.arange(n) % 2]
     chip[::25], chip[1::60] = "Q4-44", ""
     label = made.labels.copy()
     other = chip == "Q1-12"
-    label[other] = (made["kind"][other] == "cosmic").astype(np.int8)
+    label[other] = (made["kind"][other] != "point").astype(np.int8)
     label[other & (made["kind"] == "ring")] = -1
     part = np.repeat(["train", "validation", "test"], [n // 2, n // 4, n - n // 2 - n // 4])
     return replace(made, columns={**made.columns, "chip": chip, "label": label, "split": part})
@@ -83,7 +84,7 @@ def split(drawn):
 
 @pytest.fixture(scope="module")
 def conditioned(drawn, split):
-    options = QUICK.model_copy(update={"chips": "film", "epochs": 12, "learning_rate": 4e-3, "balance": "class"})
+    options = QUICK.model_copy(update={"chips": "film", "epochs": 10, "learning_rate": 4e-3, "balance": "class"})
     return train_network(drawn, split, options)
 
 
@@ -132,7 +133,7 @@ def test_an_untrained_modulation_changes_nothing_and_the_unknown_chip_is_trained
     film = ChipFilm(3, (4, 5), unknown_share=0.5)
     torch.nn.init.normal_(film.generator.weight)
     shown = film(torch.full((4000,), 2))[0]
-    unknown = (shown == film.eval()(torch.tensor([0]))[0]).all(dim=(1, 2))
+    unknown = torch.isclose(shown, film.eval()(torch.tensor([0]))[0], atol=1e-4).all(dim=2).all(dim=1)
     assert unknown.float().mean().item() == pytest.approx(0.5, abs=0.04)
     assert [tuple(part.shape) for part in film(chip)] == [(6, 2, 4), (6, 2, 5)]
 
@@ -236,25 +237,17 @@ def test_weights_that_cannot_be_used_are_refused_with_the_reason(drawn, split, c
         read_trainable(place)
     with pytest.raises(ModelError, match="cannot be read by this version"):
         read_trainable(stored("text", b"no archive"))
-    with np.load(place.parent / "text" / ".." / "changed" / ".." / "good.npz") if False else _arrays(good) as arrays:
+    with np.load(io.BytesIO(good)) as arrays:
         held = dict(arrays)
     for name, change, match in (
         ("later", {"network.json": np.array(str(held["network.json"]).replace('"format": 1', '"format": 2'))},
          "cannot be read by this version"),
         ("short", {"head.0.weight": np.zeros((3, 3), np.float32)}, "does not hold the weights of the network"),
     ):  # fmt: skip
-        import io
-
         file = io.BytesIO()
         np.savez(file, **{**held, **change})
         with pytest.raises(ModelError, match=match):
             read_trainable(stored(name, file.getvalue()))
-
-
-def _arrays(data):
-    import io
-
-    return np.load(io.BytesIO(data))
 
 
 def test_fine_tuning_changes_the_head_alone(drawn, split, conditioned):
@@ -276,10 +269,9 @@ def _again(trained):
 
 def test_fine_tuning_on_other_rows_helps_and_is_the_same_every_time(drawn, split):
     base = train_network(drawn, split, QUICK)
-    wrong = replace(
-        drawn, columns={**drawn.columns, "label": np.where(drawn["kind"] == "cosmic", 1, 0).astype(np.int8)}
-    )
-    loss = [fine_tune(_again(base), wrong, split, QUICK.model_copy(update={"epochs": 6})) for _ in range(2)]
+    rays = (drawn["kind"] == "cosmic").astype(np.int8)
+    wrong = replace(drawn, columns={**drawn.columns, "label": rays})
+    loss = [fine_tune(_again(base), wrong, split, QUICK.model_copy(update={"epochs": 5})) for _ in range(2)]
     before = np.corrcoef(predict(base.network, wrong, split.test), wrong.labels[split.test])[0, 1]
     after = np.corrcoef(predict(loss[0].network, wrong, split.test), wrong.labels[split.test])[0, 1]
     assert after > before + 0.1
@@ -326,7 +318,7 @@ def test_chips_with_too_little_have_a_reason(folder):
     plans = {plan.chip: plan for plan in plan_chips(data, data.split(), OPTIONS.chips)}
     assert list(plans) == sorted(CHIPS)
     assert [bool(plans[chip].reason) for chip in CHIPS] == [False, False, True]
-    assert "in the train part; 40 of each are needed" in plans["Q4-44"].reason
+    assert "in the train part; 30 of each are needed" in plans["Q4-44"].reason
     strict = plan_chips(data, data.split(), PerChip(fewest=1, fewest_validation=1000))
     assert all("validation part; 1000 of each" in plan.reason for plan in strict)
 
@@ -336,7 +328,7 @@ def test_a_set_has_a_model_for_each_chip_and_says_why_not(models, folder):
     assert {chip: entry.own is not None for chip, entry in found.chips.items()} == {
         "Q1-11": True, "Q1-12": True, "Q4-44": False,
     }  # fmt: skip
-    assert "40 of each are needed" in found.chips["Q4-44"].reason
+    assert "30 of each are needed" in found.chips["Q4-44"].reason
     assert found.fallback_from == "trained on the rows of all chips"
     assert {path.name for path in models.iterdir()} == {"models.json", "fallback", "chip_Q1-11", "chip_Q1-12"}
     for chip in ("Q1-11", "Q1-12"):
@@ -408,9 +400,8 @@ def test_a_set_is_judged_and_scores_files_by_chip(models, folder, drawn, split, 
             [tmp_path / "stamps.npy"], tmp_path / "out.json", ScoreFiles(chip=chip), model=models, overwrite=True
         )
         assert summary.models == {name: 20}
-    planes = {
-        name: drawn.cube[:20, i].astype(np.float32) for i, name in enumerate(("science", "reference", "difference"))
-    }
+    names = ("science", "reference", "difference")
+    planes = {name: drawn.cube[:20, i].astype(np.float32) for i, name in enumerate(names)}
     np.savez(tmp_path / "stamps.npz", **planes, chip=np.array(["Q1-12"] * 20))
     summary = score_files([tmp_path / "stamps.npz"], tmp_path / "out.json", model=models, overwrite=True)
     assert summary.models == {"tiny Q1-12 1": 20}
@@ -567,7 +558,7 @@ def test_commands_train_shared_per_chip_and_further(folder, tmp_path):
     code, text = run("train", *common, "--out", tmp_path / "film", "--shared")
     assert code == 0, text
     assert read_model(tmp_path / "film")[0].chips == tuple(sorted(CHIPS))
-    few = ("--set", "chips.fewest=40", "--set", "chips.fewest_validation=10", "--workers", 1)
+    few = ("--set", "chips.fewest=30", "--set", "chips.fewest_validation=10", "--workers", 1)
     code, text = run(
         "train", *common, *few, "--out", tmp_path / "set", "--per", "chip", "--finetune", tmp_path / "film"
     )
