@@ -9,6 +9,7 @@ rules to say, by the sign of ``flux``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self, cast
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from gueststar.realbogus.chips.film import ChipFilm, modulate
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "count_parameters"]
+__all__ = ["SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
 _USABLE = 1e30  # |value| of any real pixel is below; NaN and infinity fail the comparison
@@ -35,7 +36,7 @@ class Preprocess(nn.Module):
     3. Pixels become asinh(x / 3 sigma); missing ones (NaN, infinite, or in a plane whose sigma is not positive)
        become 0 and their share in each plane becomes a number.
     4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
-       mean.
+       mean. Those of the context get a second number: 1 known, 0 missing.
 
     Parameters
     ----------
@@ -58,14 +59,20 @@ class Preprocess(nn.Module):
         if "science_snr" in names and "reference_snr" in names:
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
+        self.context = tuple(i for i, scalar in enumerate(scalars) if scalar.context)
         self.register_buffer("_turned", torch.tensor(turned))
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("scale", torch.ones(len(names)))
 
     @property
     def n_out(self) -> int:
-        """How many numbers leave: the measured ones and the missing share of each plane."""
-        return len(self.scalars) + 3
+        """How many numbers leave: the measured ones, the missing share of each plane, which of the context is known."""
+        return len(self.scalars) + 3 + len(self.context)
+
+    @property
+    def context_columns(self) -> tuple[int, ...]:
+        """Which of the numbers that leave belong to the context."""
+        return (*self.context, *range(len(self.scalars) + 3, self.n_out))
 
     @torch.no_grad()
     def fit(self, scalars: NDArray[np.float32]) -> None:
@@ -86,7 +93,29 @@ class Preprocess(nn.Module):
         self.get_buffer("scale").copy_((spread / count).sqrt().clamp_min(1e-3))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `RealBogusNet`."""
+        """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `StampNet`."""
+        pixels, usable = self.seen(cube, sigma, scalars)
+        pixels = asinh(pixels / 3.0)
+        missing = 1.0 - usable.to(pixels.dtype).mean(dim=(2, 3))
+
+        values = self._compress(self._turn_scalars(scalars))
+        known = values.abs() < _USABLE
+        values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
+        values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
+        if not self.context:
+            return pixels, torch.cat((values, missing), dim=1)
+        return pixels, torch.cat((values, missing, known[:, list(self.context)].to(values.dtype)), dim=1)
+
+    def seen(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        """The centre, turned over where the source has faded, in units of the noise; inputs as in `StampNet`.
+
+        Returns
+        -------
+        pixels : Tensor, shape (n, 3, size, size)
+            0 where missing.
+        usable : Tensor of bool, shape (n, 3, size, size)
+            False is missing.
+        """
         margin = (cube.shape[-1] - self.size) // 2
         centre = cube[:, :, margin : margin + self.size, margin : margin + self.size]
         faded = scalars[:, :1] < 0
@@ -97,14 +126,7 @@ class Preprocess(nn.Module):
         measured = (noise > 0) & (noise < _USABLE)
         noise = torch.where(measured, noise, torch.ones_like(noise))[:, :, None, None]
         usable = (centre.abs() < _USABLE) & measured[:, :, None, None]
-        pixels = _asinh(torch.where(usable, centre, torch.zeros_like(centre)) / (3.0 * noise))
-        missing = 1.0 - usable.to(pixels.dtype).mean(dim=(2, 3))
-
-        values = self._compress(self._turn_scalars(scalars))
-        known = values.abs() < _USABLE
-        values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
-        values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
-        return pixels, torch.cat((values, missing), dim=1)
+        return torch.where(usable, centre, torch.zeros_like(centre)) / noise, usable
 
     def _turn_scalars(self, scalars: Tensor) -> Tensor:
         return torch.where(scalars[:, :1] < 0, scalars[:, self.get_buffer("_turned")], scalars)
@@ -119,15 +141,41 @@ class Preprocess(nn.Module):
             elif scalar.compression == "log1p":
                 value = torch.log(1.0 + value.clamp_min(0.0))
             elif scalar.compression == "asinh":
-                value = _asinh(value)
+                value = asinh(value)
             columns.append(value)
         return torch.cat(columns, dim=1)
 
 
-def _asinh(x: Tensor) -> Tensor:
+def asinh(x: Tensor) -> Tensor:
     """Inverse hyperbolic sine from operations that every ONNX opset has; NaN stays NaN."""
     size = x.abs().clamp_max(1e15)
     return torch.sign(x) * torch.log(size + torch.sqrt(size * size + 1.0))
+
+
+class StampNet(nn.Module, ABC):
+    """A network from raw stamps and measured numbers to a logit; every one is trained, stored and served alike."""
+
+    normalisation: str  #: what is done to the inputs, in words, for the card
+
+    preprocess: Preprocess  #: seen size and measured numbers, and the first steps on both
+
+    @abstractmethod
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
+        """Logit of being real.
+
+        Parameters
+        ----------
+        cube : Tensor, shape (n, 3, k, k), float32
+            Science, aligned reference, difference in e-, k odd and at least the seen size; NaN where missing.
+        sigma : Tensor, shape (n, 3), float32
+            Sky noise per pixel of each plane, e-.
+        scalars : Tensor, shape (n, m), float32
+            Raw measured numbers; NaN where missing.
+
+        Returns
+        -------
+        Tensor, shape (n,), float32
+        """
 
 
 class _Residual(nn.Module):
@@ -153,7 +201,7 @@ def _step(inside: int, outside: int, stride: int) -> nn.Sequential:
     )
 
 
-class RealBogusNet(nn.Module):
+class RealBogusNet(StampNet):
     """Small residual network on the triplet, with the measured numbers joined at its head; about 200,000 parameters.
 
     Parameters
@@ -166,7 +214,16 @@ class RealBogusNet(nn.Module):
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
     dropout : float
         Chance, in training, that a feature of the head is hidden.
+    context_dropout : float
+        Chance, in training, that the numbers of the context are all hidden, beside what `scalar_dropout` hides.
     """
+
+    normalisation = (
+        "centre cut out; fainter candidates turned over (epochs exchanged, sign of the difference changed); "
+        "asinh(x / 3 sigma) with sigma from the image's noise map; missing pixels 0, their share in each plane a "
+        "number; measured numbers compressed, standardised, clipped to 5 standard deviations; all of it inside the "
+        "model"
+    )
 
     def __init__(
         self,
@@ -175,10 +232,11 @@ class RealBogusNet(nn.Module):
         size: int = SEEN_SIZE,
         scalar_dropout: float = 0.25,
         dropout: float = 0.1,
+        context_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.preprocess = Preprocess(scalars, size=size)
-        self.scalar_dropout = scalar_dropout
+        self.scalar_dropout, self.context_dropout = scalar_dropout, context_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)
         )
@@ -220,29 +278,26 @@ class RealBogusNet(nn.Module):
         return self
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor, chip: Tensor | None = None) -> Tensor:
-        """Logit of being real.
+        """Logit of being real, shape (n,); inputs as in `StampNet`.
 
-        Parameters
-        ----------
-        cube : Tensor, shape (n, 3, k, k), float32
-            Science, aligned reference, difference in e-, k odd and at least the seen size; NaN where missing.
-        sigma : Tensor, shape (n, 3), float32
-            Sky noise per pixel of each plane, e-.
-        scalars : Tensor, shape (n, m), float32
-            Raw measured numbers; NaN where missing.
-        chip : Tensor, shape (n,), int64, optional
-            Number of the chip where the network is conditioned: 1 is the first of `chips`; 0, or None: unknown.
-
-        Returns
-        -------
-        Tensor, shape (n,), float32
+        `chip` (n,), int64, is the number of the chip where the network is conditioned: 1 is the first of `chips`; 0, or
+        None: unknown.
         """
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
+        if self.training and self.preprocess.context:
+            numbers = self._without_context(numbers)
         maps = self._maps(pixels, chip)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+    def _without_context(self, numbers: Tensor) -> Tensor:
+        """Numbers with the whole context of some candidates hidden, as if nothing of it were known."""
+        seen = torch.ones_like(numbers)
+        kept = (torch.rand_like(numbers[:, :1]) >= self.context_dropout).to(numbers.dtype)
+        seen[:, list(self.preprocess.context_columns)] = kept
+        return numbers * seen
 
     def _maps(self, pixels: Tensor, chip: Tensor | None) -> Tensor:
         """Feature maps of the last stage; the last two modulated where there is a modulation."""
@@ -257,37 +312,47 @@ class RealBogusNet(nn.Module):
         return cast(Tensor, relu(modulate(norm(convolution(maps)), second)))
 
 
-class MeanNet(nn.Module):
-    """Mean logit of networks that see the same stamps and numbers; takes what one `RealBogusNet` takes.
+class MeanNet(StampNet):
+    """Mean logit of networks that see the same stamps and numbers; takes what one of them takes.
 
     Parameters
     ----------
-    members : sequence of RealBogusNet
-        Of one seen size, one list of measured numbers and one list of chips.
+    members : sequence of StampNet
+        Of one kind, one seen size, one list of measured numbers and one list of chips.
     """
 
-    def __init__(self, members: Sequence[RealBogusNet]) -> None:
+    def __init__(self, members: Sequence[StampNet]) -> None:
         super().__init__()
-        first = members[0].preprocess
-        if any((m.preprocess.size, m.preprocess.scalars) != (first.size, first.scalars) for m in members):
-            raise ValueError("networks of different seen sizes or measured numbers have no mean")
-        if any(member.chips != members[0].chips for member in members):
+        first = members[0]
+        if any(
+            (type(m), m.preprocess.size, m.preprocess.scalars)
+            != (type(first), first.preprocess.size, first.preprocess.scalars)
+            for m in members
+        ):
+            raise ValueError("networks of different kinds, seen sizes or measured numbers have no mean")
+        if any(getattr(m, "chips", ()) != getattr(first, "chips", ()) for m in members):
             raise ValueError("networks that know different chips have no mean")
         self.members = nn.ModuleList(members)
 
     @property
-    def preprocess(self) -> Preprocess:
+    def preprocess(self) -> Preprocess:  # type: ignore[override]
         """Seen size and measured numbers, those of every member."""
-        return cast(RealBogusNet, self.members[0]).preprocess
+        return cast(StampNet, self.members[0]).preprocess
+
+    @property
+    def normalisation(self) -> str:  # type: ignore[override]
+        """What every member does to its inputs."""
+        return cast(StampNet, self.members[0]).normalisation
 
     @property
     def chips(self) -> tuple[str, ...]:
         """Chips that every member knows."""
-        return cast(RealBogusNet, self.members[0]).chips
+        return tuple(getattr(self.members[0], "chips", ()))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor, chip: Tensor | None = None) -> Tensor:
-        """Logit of being real, shape (n,); inputs as in `RealBogusNet`."""
-        return torch.stack([member(cube, sigma, scalars, chip) for member in self.members]).mean(dim=0)
+        """Logit of being real, shape (n,); inputs as in `StampNet`, with `chip` where the members take it."""
+        inputs = (cube, sigma, scalars, chip) if self.chips else (cube, sigma, scalars)
+        return torch.stack([member(*inputs) for member in self.members]).mean(dim=0)
 
 
 def count_parameters(network: nn.Module) -> int:

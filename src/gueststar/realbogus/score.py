@@ -91,7 +91,8 @@ class RealBogus(Options):
                 stamps=len(stamps),
             )
         names = [scalar.name for scalar in loaded.card.scalars]
-        numbers = measured_scalars(candidates, names)
+        optional = [scalar.name for scalar in loaded.card.scalars if scalar.context]
+        numbers = measured_scalars(candidates, names, optional=optional)
         chips = candidates[CHIP_COLUMN] if CHIP_COLUMN in candidates.table.colnames else np.full(len(candidates), "")
         chips = chips.astype(np.str_)
         scores = score_stamps(
