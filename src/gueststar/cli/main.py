@@ -13,7 +13,22 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, dataset, doctor, efficiency, inject, model, pair, run, score, simulate, solve, train
+from gueststar.cli import (
+    calibrate,
+    config,
+    dataset,
+    doctor,
+    efficiency,
+    evaluate,
+    inject,
+    model,
+    pair,
+    run,
+    score,
+    simulate,
+    solve,
+    train,
+)
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 from gueststar.memory import keep_freed_memory
@@ -76,7 +91,9 @@ app.add_typer(dataset.app, name="dataset")
 app.command("solve")(solve.solve)
 app.command("train")(train.train)
 app.add_typer(model.app, name="model")
+app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
