@@ -22,6 +22,8 @@ _WORDS = {
     "held-out pairs": "held-out frames processed",
     "train": "training",
     "folds": "training of the folds",
+    "fallback": "training of the fallback",
+    "chips": "chips done",
 }
 _TRAININGS = ("train", "folds")  # stages that have losses
 _MEMORY = 0.98  # of the loss that is shown, per step: the mean of about the last fifty

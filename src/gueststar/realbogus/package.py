@@ -23,17 +23,27 @@ from gueststar.realbogus.calibrate import (
 )
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
+from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import count_parameters
-from gueststar.realbogus.score import LoadedModel, open_model, score_stamps, stamp_logits
+from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps, stamp_logits
 from gueststar.realbogus.split import GROUP_COLUMNS, Split
 from gueststar.realbogus.train import Train, Trained
 
-__all__ = ["COMPLETENESS", "describe_model", "error_of", "images_of", "judge", "logits_dataset", "score_dataset"]
+__all__ = [
+    "COMPLETENESS",
+    "describe_model",
+    "error_of",
+    "images_of",
+    "judge",
+    "logits_dataset",
+    "score_dataset",
+    "thresholds_of_rows",
+]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
 
@@ -72,6 +82,7 @@ def describe_model(
         scalars=tuple(
             CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
         ),
+        chips=tuple(getattr(trained.network, "chips", ())),
         score_meaning=score_meaning(options.balance),
         temperature=fit.temperature,
         bias=fit.bias,
@@ -105,17 +116,23 @@ def score_dataset(
 ) -> NDArray[np.float32]:
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
 
+    The chip of each row is that of the set's column ``chip``, where it has one.
+
     `progress` is called as progress(rows done, rows in all).
     """
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([item.name for item in model.card.scalars])
+    codes, names = dataset_chips(dataset)
+    chips = np.asarray(names, np.str_)
     scores = np.empty(rows.size, np.float32)
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
         # The stamps of a training set are in units of sigma.
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
-        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
+        scores[start : start + part.size] = score_stamps(
+            cube, sigma, numbers[part], model, chips=chips[codes[part]]
+        )  # fmt: skip
         if progress is not None:
             progress(start + part.size, rows.size)
     return scores
@@ -137,12 +154,20 @@ def judge(
     rows = rows[dataset.labels[rows] >= 0]
     scores = score_dataset(model, dataset, rows)
     result = evaluate(dataset.labels[rows], scores, dataset["snr"][rows], name=name)
-    called = scores >= model.card.threshold
+    called = scores >= thresholds_of_rows(model, dataset, rows)
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
     facts = {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
     error = error_of(model.card, dataset, rows, scores)
     return result, facts if error is None else {**facts, "calibration": error.as_dict()}
+
+
+def thresholds_of_rows(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Threshold of the model that scores each row, shape (n,); they differ in a set of models only."""
+    if model.members is None:
+        return np.full(rows.size, model.card.threshold)
+    codes, names = dataset_chips(dataset)
+    return np.array([model_of_chip(model, name).card.threshold for name in names])[codes[rows]]
 
 
 def error_of(
@@ -187,12 +212,16 @@ def logits_dataset(
 ) -> NDArray[np.float32]:
     """What the network says of some rows before calibration; as `score_dataset`."""
     numbers = dataset.scalars([item.name for item in model.card.scalars])
+    codes, names = dataset_chips(dataset)
+    chips = np.asarray(names, np.str_)
     logits = np.empty(rows.size, np.float32)
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
-        logits[start : start + part.size] = stamp_logits(cube, sigma, numbers[part], model)
+        logits[start : start + part.size] = stamp_logits(
+            cube, sigma, numbers[part], model, chips=chips[codes[part]]
+        )  # fmt: skip
     return logits
 
 

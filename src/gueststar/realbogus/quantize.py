@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from gueststar.errors import ModelError
 from gueststar.realbogus.card import Card
+from gueststar.realbogus.chips.names import dataset_chip_codes
 from gueststar.realbogus.dataset import LabelledStamps
 
 __all__ = ["calibration_batches", "quantized"]
 
-Feeds = Mapping[str, NDArray[np.float32]]
+Feeds = Mapping[str, NDArray[Any]]
 _KINDS = ("Conv", "Relu", "Add", "MaxPool", "AveragePool")
 
 
@@ -32,10 +33,12 @@ def calibration_batches(
 ) -> Iterator[Feeds]:
     """Inputs of the network for some rows, in batches."""
     numbers = dataset.scalars([item.name for item in card.scalars])
+    chip = dataset_chip_codes(dataset, card.chips) if card.chips else None
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
         cube = dataset.stamps(part, size=card.stamp_size)
-        yield {"cube": cube, "sigma": np.ones((part.size, 3), np.float32), "scalars": numbers[part]}
+        feeds = {"cube": cube, "sigma": np.ones((part.size, 3), np.float32), "scalars": numbers[part]}
+        yield feeds if chip is None else {**feeds, "chip": chip[part]}
 
 
 def quantized(weights: bytes, batches: Iterable[Feeds], *, name: str = "model") -> bytes:

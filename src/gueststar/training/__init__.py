@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gueststar.errors import InputError, OutputError
+from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.options import Options
-from gueststar.realbogus.card import CARD_FILE, Card, write_model
+from gueststar.realbogus.card import CARD_FILE, Card, weights_hash, write_model
 from gueststar.realbogus.checkpoint import Checkpoint, identity
+from gueststar.realbogus.chips.finetune import FineTune, fine_tune
+from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.history import write_history
@@ -32,6 +34,7 @@ from gueststar.realbogus.split import Split, check_split, split_groups
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.train import Progress, Train
 from gueststar.realbogus.watch import Watch
+from gueststar.training.chip_plan import PerChip
 from gueststar.training.kept_sets import kept_set
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
@@ -77,6 +80,8 @@ class Training(Options):
     data: TrainingSet = Field(default_factory=TrainingSet, description="The training set")
     train: Train = Field(Train(), description="The training")
     label_noise: LabelNoise = Field(LabelNoise(), description="What is done about real sources among the artifacts")
+    finetune: FineTune = Field(FineTune(), description="How a trained network goes on with other rows")
+    chips: PerChip = Field(PerChip(), description="When a chip gets a model of its own")
 
 
 def make_and_train(
@@ -173,6 +178,8 @@ def train_stored(
     dataset: StoredDataset,
     out: str | Path,
     *,
+    base: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
     restart: bool = False,
@@ -186,8 +193,12 @@ def train_stored(
     dataset : StoredDataset
         From `gueststar.realbogus.stored.open_dataset`.
     out : path
-        New folder: ``model.onnx``, ``card.json``, ``roc.png``, ``training.png`` and ``training.csv``; with the state of
-        a stopped training of the same options and data, that training goes on.
+        New folder: ``model.onnx``, ``card.json``, ``weights.npz``, ``roc.png``, ``training.png`` and
+        ``training.csv``; with the state of a stopped training of the same options and data, that training goes on.
+    base : str or path, optional
+        Model to start from, whose head is trained on (`gueststar.realbogus.chips.finetune`); None: from nothing.
+    notes : mapping, optional
+        Plain values that the card keeps about the training.
     progress : callable, optional
         Called as progress('train', done, total).
     watch : Watch, optional
@@ -199,12 +210,20 @@ def train_stored(
     ------
     InputError
         When the set is not divided, groups cross, or a part lacks a class.
+    ModelError
+        When `base` cannot be trained further.
     OutputError
         When `out` holds a model already or cannot be written.
     """
     folder = Path(out)
     if (folder / CARD_FILE).exists():
         raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+    if base is not None and options.label_noise.method != "naive":
+        raise ConfigError(
+            f"label_noise.method = {options.label_noise.method}: a model that is trained further believes all labels; "
+            "take naive",
+            key="label_noise.method",
+        )
     split = dataset.split()
     test = split.test[dataset.labels[split.test] >= 0]
 
@@ -213,7 +232,7 @@ def train_stored(
 
     return _made(
         options, dataset, split, out, measure=measure, shown=test, title="test part of the data set",
-        caveats=_STORED_CAVEATS, progress=progress, watch=watch, restart=restart,
+        caveats=_STORED_CAVEATS, base=base, notes=notes or {}, progress=progress, watch=watch, restart=restart,
     )  # fmt: skip
 
 
@@ -227,24 +246,44 @@ def _made(
     shown: NDArray[np.int64],
     title: str,
     caveats: Sequence[str],
+    base: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
     progress: Progress | None,
     watch: Watch | None,
     restart: bool,
 ) -> Card:
     """Train, describe, measure and write a model, with the curve of the rows `shown`."""
-    parts = {"train": options.train, "label_noise": options.label_noise}
+    notes = dict(notes or {})
+    parts: dict[str, Any] = {"train": options.train, "label_noise": options.label_noise}
+    before, network = (None, None) if base is None else read_trainable(base)
+    if before is not None:
+        notes["finetune"] = {
+            **options.finetune.model_dump(mode="json"), "from": f"{before.name} {before.version}",
+            "from_hash": before.weights_hash,
+        }  # fmt: skip
+        parts |= {"finetune": options.finetune, "base": before}
     kept = Checkpoint(out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart)
     watch = replace(watch or Watch(), keeper=kept)
     if kept.resumed:
         watch.say(f"going on with the training that was stopped; its state is {kept.path}")
-    trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress, watch=watch)
+    if network is None:
+        trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress, watch=watch)
+    else:
+        trained = fine_tune(network, dataset, split, options.train, options.finetune, progress=progress, watch=watch)
+    trainable = pack_network(trained.network)
     card, weights = describe_model(
         trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
     )
     model = open_model(card, weights)
-    card = card.model_copy(update={"metrics": measure(model)})
+    card = card.model_copy(
+        update={
+            "metrics": measure(model),
+            "training": {**card.training, **notes},
+            "trainable_hash": weights_hash(trainable) if trainable else "",
+        }
+    )
     write_history(out, trained, title=f"{card.name} {card.version}: training")
-    write_model(out, card, weights)
+    write_model(out, card, weights, trainable=trainable)
     labels = dataset.labels[shown]
     if shown.size:
         picture = roc_figure(
