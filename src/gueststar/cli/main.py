@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, dataset, doctor, efficiency, inject, model, pair, run, score, simulate, solve, train
+from gueststar.cli import config, dataset, doctor, efficiency, inject, model, pair, run, score, simulate, solve, study, train
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 from gueststar.memory import keep_freed_memory
@@ -75,6 +75,7 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(dataset.app, name="dataset")
 app.command("solve")(solve.solve)
 app.command("train")(train.train)
+app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("score")(score.score)
 app.command("doctor")(doctor.doctor)

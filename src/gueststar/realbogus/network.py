@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "count_parameters"]
+__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
+SEEN_PLANES = ("science", "reference", "difference")  #: planes of a stamp, in order
 _USABLE = 1e30  # |value| of any real pixel is below; NaN and infinity fail the comparison
 _CLIP = 5.0  # standard deviations; a measured number further out says no more than "very large"
 
@@ -35,6 +36,7 @@ class Preprocess(nn.Module):
        become 0 and their share in each plane becomes a number.
     4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
        mean.
+    5. Planes and numbers that are not to be seen become 0 everywhere.
 
     Parameters
     ----------
@@ -42,10 +44,25 @@ class Preprocess(nn.Module):
         The first must be ``snr``, whose sign decides about turning over.
     size : int
         Width of the centre that is seen, px, odd.
+    planes : sequence of str
+        Planes that are seen, of `SEEN_PLANES`, after turning over: what is called science then is the image in which
+        the source is bright. The missing share of a plane goes with it.
+    numbers : bool
+        Whether measured numbers are seen. The sign of ``snr`` turns over in any case.
     """
 
-    def __init__(self, scalars: Sequence[Scalar] = DEFAULT_SCALARS, *, size: int = SEEN_SIZE) -> None:
+    def __init__(
+        self,
+        scalars: Sequence[Scalar] = DEFAULT_SCALARS,
+        *,
+        size: int = SEEN_SIZE,
+        planes: Sequence[str] = SEEN_PLANES,
+        numbers: bool = True,
+    ) -> None:
         super().__init__()
+        unknown = sorted(set(planes) - set(SEEN_PLANES))
+        if unknown or not (planes or numbers):
+            raise ValueError(f"planes {list(planes)}, numbers {numbers}: {', '.join(SEEN_PLANES)}, or numbers, are needed")
         names = [scalar.name for scalar in scalars]
         if not names or names[0] != "snr":
             raise ValueError(f"the first measured number must be 'snr', which carries the sign; got {names}")
@@ -53,11 +70,15 @@ class Preprocess(nn.Module):
             raise ValueError(f"seen size {size} must be odd and at least {SEEN_SIZE // 2}")
         self.scalars = tuple(scalars)
         self.size = size
+        self.planes = tuple(name for name in SEEN_PLANES if name in planes)
+        self.sees_numbers = numbers
         turned = list(range(len(names)))
         if "science_snr" in names and "reference_snr" in names:
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
         self.register_buffer("_turned", torch.tensor(turned))
+        seen = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
+        self.register_buffer("_seen", seen, persistent=False)  # an option, not a weight
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("scale", torch.ones(len(names)))
 
@@ -103,6 +124,11 @@ class Preprocess(nn.Module):
         known = values.abs() < _USABLE
         values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
         values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
+        if len(self.planes) < len(SEEN_PLANES):
+            seen = self.get_buffer("_seen")
+            pixels, missing = pixels * seen[:, None, None], missing * seen
+        if not self.sees_numbers:
+            values = torch.zeros_like(values)
         return pixels, torch.cat((values, missing), dim=1)
 
     def _turn_scalars(self, scalars: Tensor) -> Tensor:
@@ -160,6 +186,8 @@ class RealBogusNet(nn.Module):
         Measured numbers, in the order of the third input.
     size : int
         Width of the centre of each stamp that is seen, px.
+    planes, numbers
+        What is seen at all; see `Preprocess`.
     scalar_dropout : float
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
     dropout : float
@@ -171,11 +199,13 @@ class RealBogusNet(nn.Module):
         scalars: Sequence[Scalar] = DEFAULT_SCALARS,
         *,
         size: int = SEEN_SIZE,
+        planes: Sequence[str] = SEEN_PLANES,
+        numbers: bool = True,
         scalar_dropout: float = 0.25,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.preprocess = Preprocess(scalars, size=size)
+        self.preprocess = Preprocess(scalars, size=size, planes=planes, numbers=numbers)
         self.scalar_dropout = scalar_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)

@@ -15,7 +15,7 @@ from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.network import count_parameters
+from gueststar.realbogus.network import SEEN_PLANES, MeanNet, RealBogusNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Train, Trained
@@ -67,7 +67,7 @@ def describe_model(
         version=version,
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
-        normalisation=_NORMALISATION,
+        normalisation=_NORMALISATION + _hidden(trained.network),
         scalars=tuple(CardScalar(name=item.name, compression=item.compression) for item in scalars),
         score_meaning=_MEANING[options.balance],
         threshold=_threshold(trained, dataset, split),
@@ -123,6 +123,14 @@ def judge(
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
     return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
+
+
+def _hidden(network: RealBogusNet | MeanNet) -> str:
+    """Words for the planes and numbers that the network does not see."""
+    seen = network.preprocess
+    hidden = [name for name in SEEN_PLANES if name not in seen.planes]
+    hidden += [] if seen.sees_numbers else ["measured numbers"]
+    return f"; not seen: {', '.join(hidden)}" if hidden else ""
 
 
 def _threshold(trained: Trained, dataset: LabelledStamps, split: Split) -> float:

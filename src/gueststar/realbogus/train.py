@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -45,11 +45,22 @@ class Train(Options):
         "signal to noise alone, which is a choice of the injection, tells nothing",
     )
     stamp_size: int = Field(SEEN_SIZE, ge=15, le=255, description="Width of the centre that is seen, px, odd")
+    planes: tuple[Literal["science", "reference", "difference"], ...] = Field(
+        ("science", "reference", "difference"),
+        description="Planes that the network sees; the others are hidden inside it, so stamps stay triplets",
+    )
+    numbers: bool = Field(True, description="Whether the network sees the measured numbers")
     scalar_dropout: float = Field(0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden")
     dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a feature of the head is hidden")
     seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
     device: str = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'")
     threads: int = Field(1, ge=1, le=256, description="CPU threads")
+
+    @model_validator(mode="after")
+    def _sees_something(self) -> Self:
+        if not self.planes and not self.numbers:
+            raise ValueError("a network that sees no plane needs numbers=true")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +195,9 @@ def prepare(
 def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
     """A network with first weights from the global generator, its numbers standardised on the training part."""
     network = RealBogusNet(
-        rows.scalars, size=options.stamp_size, scalar_dropout=options.scalar_dropout, dropout=options.dropout
-    )
+        rows.scalars, size=options.stamp_size, planes=options.planes, numbers=options.numbers,
+        scalar_dropout=options.scalar_dropout, dropout=options.dropout,
+    )  # fmt: skip
     network.preprocess.fit(rows.numbers[rows.parts["train"]])
     return network.to(options.device)
 

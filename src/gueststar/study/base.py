@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress, Train, Trained, predict
-from gueststar.study.material import Material
+from gueststar.study.material import Material, open_material
 from gueststar.study.results import Findings, Results
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class Study(Options):
         if len(set(value)) < len(value) or min(value) < 0:
             raise ValueError("seeds must be whole numbers from 0, each once")
         return value
+
+    def open(self, data: str | Path, *, test: str | Path | None = None, exclude: Sequence[str] = ()) -> Material:
+        """Open the data; see `gueststar.study.material.open_material`."""
+        return open_material(data, test=test, exclude=exclude, max_train=self.max_train)
 
     def all_arms(self, material: Material) -> tuple[Arm, ...]:
         """Every arm that the data allow."""

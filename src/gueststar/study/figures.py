@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "arm_panels", "dots", "new_figure", "seed_values", "tidy", "words_of"]
+__all__ = ["COLOURS", "arm_panels", "dots", "drawn_value", "lowest", "new_figure", "percent_axis", "seed_values", "tidy", "words_of"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a939e", "#1c2128")
 _INK, _GREY = "#1c2128", "#8a939e"
@@ -39,10 +39,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 def seed_values(results: Results, arm: str, metric: str) -> list[float]:
     """The measure of each seed on all test rows."""
-    from gueststar.study.paired import Ranked
-
-    found = [Ranked(results.real, np.asarray(run.scores), results.image).measure() for run in results.of(arm)]
+    found = [results.ranked(run).measure() for run in results.of(arm)]
     return [float(value[METRICS.index(metric)]) for value in found]
+
+
+def lowest(results: Results, metric: str) -> float:
+    """Where 0 is drawn on a logarithmic axis: half of a single candidate."""
+    if metric == "auc":
+        return 1e-7
+    return 0.5 / max(results.n_bogus if metric.startswith("fpr") else results.n_real, 1)
 
 
 def drawn_value(metric: str, value: float) -> float:
@@ -93,8 +98,7 @@ def arm_panels(results: Results, metrics: Sequence[str], *, arms: Sequence[str] 
         if metric == "auc":
             found = [Interval(1 - item.value, 1 - item.high, 1 - item.low) for item in found]
         points = [[drawn_value(metric, v) for v in seed_values(results, arm, metric)] for arm in shown]
-        floor = 0.5 / max(int((~results.real).sum() if "fpr_at" in metric[:6] else results.real.sum()), 1)
-        floor = floor if metric != "auc" else 1e-7
+        floor = lowest(results, metric)
         found = [Interval(*(max(part, floor) for part in (item.value, item.low, item.high))) for item in found]
         dots(axes, shown, found, points=[[max(v, floor) for v in part] for part in points])
         axes.set_xscale("log")

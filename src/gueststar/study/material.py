@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,27 @@ class Material:
         What is trained on.
     split : Split
         Rows of its training and validation parts that have a label; no test rows.
+    every : Split
+        The same with the rows that have no label.
     test : StoredDataset
         The set that is tested on; the same one unless another was given.
     test_rows : ndarray of int64, shape (m,)
-        Rows of `test` that are scored; all have a label.
+        Rows of `test` that are scored; all have a label, or an old one.
+    notes : tuple of str
+        What was done to the parts.
     """
 
     dataset: StoredDataset
     split: Split
+    every: Split
     test: StoredDataset
     test_rows: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
 
     @cached_property
-    def real(self) -> NDArray[np.bool_]:
-        """Which test rows are real, shape (m,)."""
-        return self.test.labels[self.test_rows] == 1
+    def labels(self) -> NDArray[np.int8]:
+        """Labels of the test rows, shape (m,)."""
+        return self.test.labels[self.test_rows]
 
     @cached_property
     def group(self) -> NDArray[np.int64]:
@@ -82,14 +88,19 @@ class Material:
 
 
 def open_material(
-    data: str | Path, *, test: str | Path | None = None, exclude: Sequence[str] = (), max_train: int | None = None
+    data: str | Path,
+    *,
+    test: str | Path | None = None,
+    exclude: Sequence[str] = (),
+    max_train: int | None = None,
+    old_labels: str | None = None,
 ) -> Material:
     """Open a data set for a study.
 
     Parameters
     ----------
     data : path
-        A data set with training and validation parts.
+        A data set with a training part. Where it has no validation part, a fifth of the training part is dealt to it.
     test : path, optional
         Another set to test on: its test part, or all of it where it has none. None: the test part of `data`.
     exclude : sequence of str
@@ -97,6 +108,8 @@ def open_material(
     max_train : int, optional
         About so many rows of the training part, and half as many of the validation part, in whole groups; the same for
         every arm and seed.
+    old_labels : str, optional
+        Column of further labels: rows that have one of these only are kept, too.
 
     Raises
     ------
@@ -104,16 +117,22 @@ def open_material(
         When a part is missing or lacks a class, or an image that is tested on was trained on.
     """
     dataset = open_dataset(data, exclude=exclude)
-    whole = dataset.split()
     other = open_dataset(data if test is None else test)
-    labels = dataset.labels
-    split = Split(whole.train[labels[whole.train] >= 0], whole.validation[labels[whole.validation] >= 0], _NONE)
-    material = Material(dataset, split, other, _tested(other))
+    group, labels = _groups(dataset), dataset.labels
+    whole = dataset.split()
+    train, validation, notes = whole.train, whole.validation, []
+    if not validation.size:
+        validation = some_groups(group, labels, train, 0.2 * train.size, np.random.default_rng(0))
+        train = np.setdiff1d(train, validation)
+        notes.append("The set has no validation part: a fifth of its training part, in whole groups, was dealt to it.")
     if max_train is not None:
         rng = np.random.default_rng(0)
-        train = some_groups(material.group, labels, split.train, max_train, rng)
-        validation = some_groups(material.group, labels, split.validation, max(max_train // 2, 2), rng)
-        material = replace(material, split=Split(train, validation, _NONE))
+        train = some_groups(group, labels, train, max_train, rng)
+        validation = some_groups(group, labels, validation, max(max_train // 2, 2), rng)
+        notes.append(f"About {max_train:,} rows of the training part were used, and half as many to validate.")
+    split = Split(train[labels[train] >= 0], validation[labels[validation] >= 0], _NONE)
+    rows = _tested(other, old_labels)
+    material = Material(dataset, split, Split(train, validation, _NONE), other, rows, tuple(notes))
     _check(material, data, test)
     return material
 
@@ -168,10 +187,13 @@ def _groups(dataset: LabelledStamps) -> NDArray[np.int64]:
     return connected_groups({name: dataset[name] for name in ("tile", "night", "reference")})
 
 
-def _tested(dataset: StoredDataset) -> NDArray[np.int64]:
+def _tested(dataset: StoredDataset, old_labels: str | None) -> NDArray[np.int64]:
     codes, texts = dataset.codes("split")
     inside = codes == texts.index("test") if "test" in texts else np.ones(len(dataset), bool)
-    return np.flatnonzero(inside & (dataset.labels >= 0))
+    has_label = dataset.labels >= 0
+    if old_labels is not None:
+        has_label |= np.asarray(dataset[old_labels]) >= 0
+    return np.flatnonzero(inside & has_label)
 
 
 def _check(material: Material, data: str | Path, test: str | Path | None) -> None:
@@ -184,34 +206,35 @@ def _check(material: Material, data: str | Path, test: str | Path | None) -> Non
                 "set with --split",
                 part=name,
             )
-    n_real = int(material.real.sum())
-    if n_real == 0 or n_real == material.test_rows.size:
+    n_bogus, n_real = (int((material.labels == label).sum()) for label in (0, 1))
+    if n_real == 0 or n_bogus == 0:
         raise InputError(
-            f"{test or data}: {n_real} reals and {material.test_rows.size - n_real} artifacts to test on; both are "
-            "needed: give a set with labels by --test",
+            f"{test or data}: {n_real} reals and {n_bogus} artifacts to test on; both are needed: give a set with labels "
+            "by --test",
             real=n_real,
         )
-    if test is None:
-        rows = Split(material.split.train, material.split.validation, material.test_rows)
-        if len(material.test) == len(material.dataset):  # else rows that are left out shift the numbers
-            material.dataset.check_split(rows)
-        return
-    if material.test.content_hash() == material.dataset.content_hash() and material.test_rows.size == len(material.test):
-        raise InputError(f"{test} holds the rows of {data}; a model is tested on what it has not seen", test=str(test))
-    _refuse_shared_images(material, data, test)
+    _refuse_shared(material, data, test)
 
 
-def _refuse_shared_images(material: Material, data: str | Path, test: str | Path) -> None:
-    """An image that is in both sets: what is tested on would have been trained on."""
+def _refuse_shared(material: Material, data: str | Path, test: str | Path | None) -> None:
+    """What is tested on would have been trained on: the same rows, or the same images."""
+    trained = np.concatenate((material.every.train, material.every.validation))
+    if test is None or material.test.content_hash() == material.dataset.content_hash():
+        codes, texts = material.test.codes("split")
+        if "test" not in texts:
+            raise InputError(
+                f"{data} has no test part, so there is nothing to test on that was not trained on; give a set by --test",
+                path=str(data),
+            )
     name = "image_id"
     if name not in material.dataset.column_names or name not in material.test.column_names:
         return
-    trained = np.unique(material.dataset[name][np.concatenate((material.split.train, material.split.validation))])
-    shared = np.intersect1d(trained[trained != ""], np.unique(material.column(name)))
+    seen = np.unique(np.asarray(material.dataset[name])[trained])
+    shared = np.intersect1d(seen[seen != ""], np.unique(material.column(name)))
     if shared.size:
         raise InputError(
-            f"{shared.size} images are trained on in {data} and tested on in {test}, {shared[0]!r} first; test on "
-            "images that were not trained on",
+            f"{shared.size} images are trained on in {data} and tested on in {test or data}, {str(shared[0])!r} first; "
+            "test on images that were not trained on",
             column=name,
             example=str(shared[0]),
         )

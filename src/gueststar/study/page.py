@@ -60,14 +60,13 @@ def _facts(
     parts = {name: int(rows.size) for name, rows in material.split.parts().items() if name != "test"}
     data = {"name": material.dataset.folder.name, "hash": material.dataset.content_hash(), "rows": parts}
     data["excluded"] = list(material.dataset.excluded)
-    n_real = int(results.real.sum())
-    test = {"name": material.test.folder.name, "hash": material.test_hash(), "n_real": n_real}
-    test |= {"n_bogus": results.real.size - n_real, "images": int(results.image.max(initial=0)) + 1}
+    test: dict[str, Any] = {"name": material.test.folder.name, "hash": material.test_hash(), "n_real": results.n_real}
+    test |= {"n_bogus": results.n_bogus, "images": int(results.image.max(initial=0)) + 1}
     test["images_by"] = material.images(study.image_column)[1]
     return {
         "format": "gueststar-study", "study": study.name, "title": study.title, "version": __version__,
         "data": data, "test": test, "conclusions": list(findings.sentences),
-        "held_fixed": list(study.held_fixed(material)), "notes": [*findings.notes, *_notes(results, test)],
+        "held_fixed": list(study.held_fixed(material)), "notes": [*findings.notes, *material.notes, *_notes(results, test)],
         "failures": list(failures), "arms": arms,
         "comparisons": [item.as_dict() for item in findings.comparisons],
         "tables": [_plain_table(table) for table in findings.tables], "facts": dict(findings.facts),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gueststar.errors import InputError
 
-__all__ = ["FNR_AT", "FPR_AT", "METRICS", "Interval", "Measured", "Ranked", "bootstrap", "mean_over_seeds"]
+__all__ = ["FNR_AT", "FPR_AT", "METRICS", "Interval", "Measured", "Ranked", "bootstrap", "interval", "mean_over_seeds"]
 
 FPR_AT = (0.9, 0.98)  #: completeness at which the false-positive rate is told
 FNR_AT = (1e-2, 1e-3, 2e-4)  #: false-positive rates at which the share of missed reals is told

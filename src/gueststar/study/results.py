@@ -78,8 +78,8 @@ class Results:
     words : mapping of str to str
         What each arm is.
     runs : sequence of Run
-    real : ndarray of bool, shape (m,)
-        The test rows.
+    labels : ndarray of int, shape (m,)
+        Of the test rows: 1 real, 0 artifact; those with -1 have an old label only.
     snr : ndarray, shape (m,)
         Their signal to noise.
     image : ndarray of int, shape (m,)
@@ -94,13 +94,23 @@ class Results:
     arms: tuple[str, ...]
     words: Mapping[str, str]
     runs: Sequence[Run]
-    real: NDArray[np.bool_]
+    labels: NDArray[np.int8]
     snr: NDArray[np.floating[Any]]
     image: NDArray[np.int64]
     chip: NDArray[Any]
     boots: int
     other_labels: NDArray[np.int8] | None = None
     _kept: dict[str, Measured] = field(default_factory=dict)
+
+    @property
+    def n_real(self) -> int:
+        """Reals among the test rows."""
+        return int((self.labels == 1).sum())
+
+    @property
+    def n_bogus(self) -> int:
+        """Artifacts among the test rows."""
+        return int((self.labels == 0).sum())
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -130,7 +140,7 @@ class Results:
         self,
         arms: Sequence[str],
         *,
-        real: NDArray[np.bool_] | None = None,
+        labels: NDArray[np.int8] | None = None,
         keep: Callable[[Run], NDArray[np.bool_]] | None = None,
     ) -> Measured:
         """The same with other labels, or on some rows only.
@@ -140,27 +150,32 @@ class Results:
         Parameters
         ----------
         arms : sequence of str
-        real : ndarray of bool, shape (m,), optional
-            Other labels.
+        labels : ndarray of int, shape (m,), optional
+            Other labels; rows with -1 do not count.
         keep : callable, optional
             Gives the rows that count for a run, (m,) bool.
         """
-        truth = self.real if real is None else real
-        ranked = []
-        for arm in arms:
-            for run in self.of(arm):
-                scores = np.asarray(run.scores)
-                if keep is not None:
-                    scores = np.where(keep(run), scores, np.nan)
-                ranked.append(Ranked(truth, scores, self.image))
+        ranked = [self.ranked(run, labels=labels, keep=keep) for arm in arms for run in self.of(arm)]
         images = int(self.image.max(initial=0)) + 1
         table = bootstrap(ranked, images, boots=self.boots, rng=np.random.default_rng(0))
         table = table.reshape(len(table), len(arms), len(self.seeds), len(METRICS))
         return Measured(tuple(arms), mean_over_seeds(table, np.random.default_rng(1)))
 
+    def ranked(
+        self,
+        run: Run,
+        *,
+        labels: NDArray[np.int8] | None = None,
+        keep: Callable[[Run], NDArray[np.bool_]] | None = None,
+    ) -> Ranked:
+        """Scores of one run, sorted; see `measure`."""
+        truth = self.labels if labels is None else labels
+        used = (truth >= 0) if keep is None else (truth >= 0) & keep(run)
+        return Ranked(truth == 1, np.where(used, run.scores, np.nan), self.image)
+
     def rows(self, study: str) -> list[dict[str, Any]]:
         """The tidy table: one row for each run."""
-        return [self._row(study, run, np.ones(self.real.size, bool)) for run in self.runs]
+        return [self._row(study, run, np.ones(self.labels.size, bool)) for run in self.runs]
 
     def chip_rows(self, study: str) -> list[dict[str, Any]]:
         """The tidy table by chip; empty where no chip is known."""
@@ -176,8 +191,8 @@ class Results:
         return found
 
     def _row(self, study: str, run: Run, inside: NDArray[np.bool_]) -> dict[str, Any]:
-        used = inside & np.isfinite(run.scores)
-        real, scores = self.real[used], np.asarray(run.scores)[used]
+        used = inside & np.isfinite(run.scores) & (self.labels >= 0)
+        real, scores = self.labels[used] == 1, np.asarray(run.scores)[used]
         ranked = Ranked(real, scores, self.image[used])
         row: dict[str, Any] = {"study": study, "arm": run.arm, "seed": run.seed, "n_train": run.n_train}
         row |= {"steps": run.steps, "seconds": run.seconds, "n_real": ranked.n_real, "n_bogus": ranked.n_bogus}

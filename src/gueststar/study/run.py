@@ -16,7 +16,7 @@ from gueststar.errors import GueststarError, StageError
 from gueststar.night.pool import ProcessMap
 from gueststar.study.base import Arm, Study
 from gueststar.study.files import plain, read_run, write_run, write_table
-from gueststar.study.material import Material, open_material
+from gueststar.study.material import Material
 from gueststar.study.page import write_study
 from gueststar.study.results import Findings, Results, Run
 
@@ -99,7 +99,7 @@ def run_study(
     StageError
         When no arm has a run.
     """
-    material = open_material(data, test=test, exclude=exclude, max_train=study.max_train)
+    material = study.open(data, test=test, exclude=exclude)
     arms = study.arms(material)
     folder = Path(out)
     held = {
@@ -173,7 +173,7 @@ def _lost(task: tuple[int, _Task]) -> tuple[int, list[Failure]]:
 
 def _run(task: _Task, tell: Callable[[float], None] | None = None) -> list[Failure]:
     """Make one run and keep it."""
-    material = _open(task.data, task.test, task.exclude, task.study.max_train)
+    material = _open(task.study, task.data, task.test, task.exclude)
     start = time.perf_counter()
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -192,9 +192,9 @@ def _run(task: _Task, tell: Callable[[float], None] | None = None) -> list[Failu
 
 
 @lru_cache(maxsize=1)
-def _open(data: str, test: str | None, exclude: tuple[str, ...], max_train: int | None) -> Material:
+def _open(study: Study, data: str, test: str | None, exclude: tuple[str, ...]) -> Material:
     """The material, opened once in each process."""
-    return open_material(data, test=test, exclude=exclude, max_train=max_train)
+    return study.open(data, test=test, exclude=exclude)
 
 
 def _results(study: Study, material: Material, arms: Sequence[Arm], runs: Sequence[Run]) -> Results:
@@ -203,7 +203,7 @@ def _results(study: Study, material: Material, arms: Sequence[Arm], runs: Sequen
         arms=tuple(arm.name for arm in arms if arm.name in there),
         words={arm.name: arm.words for arm in arms},
         runs=runs,
-        real=material.real,
+        labels=material.labels,
         snr=np.asarray(material.test["snr"])[material.test_rows],
         image=material.images(study.image_column)[0],
         chip=material.column(study.chip_column).astype(np.str_),

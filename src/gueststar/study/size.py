@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
-from gueststar.study.figures import COLOURS, drawn_value, new_figure, percent_axis, seed_values, tidy, words_of
+from gueststar.study.figures import COLOURS, drawn_value, lowest, new_figure, percent_axis, seed_values, tidy, words_of
 from gueststar.study.material import Material, some_groups
 from gueststar.study.results import Comparison, Findings, Results, percent
 
@@ -113,7 +113,7 @@ class SizeStudy(Study):
         n = [results.mean_n_train(arm) for arm in results.arms]
         for axes, metric, colour in zip(figure.subplots(1, 2), ("auc", "fpr_at_tpr_0.98"), COLOURS, strict=False):
             found = [measured.value(arm, metric) for arm in results.arms]
-            floor = 1e-7 if metric == "auc" else 0.5 / max(int((~results.real).sum()), 1)
+            floor = lowest(results, metric)
             ends = np.array([[drawn_value(metric, part) for part in (v.value, v.low, v.high)] for v in found])
             ends = np.maximum(np.column_stack((ends[:, 0], ends[:, 1:].min(axis=1), ends[:, 1:].max(axis=1))), floor)
             axes.fill_between(n, ends[:, 1], ends[:, 2], color=colour, alpha=0.15, lw=0)
