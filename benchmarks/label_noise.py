@@ -40,7 +40,7 @@ from gueststar.types import Candidates, Stamps
 from realbogus_stamps import columns, gaussian
 
 RATES = (1e-2, 1e-3)
-METHODS = ("naive", "ensemble", "drop-flagged", "coteach", "coteach, mean of both", "oracle")
+METHODS = ("naive", "ensemble", "drop-flagged", "two-stage", "coteach", "coteach, mean of both", "oracle")
 
 
 @dataclass

@@ -263,12 +263,12 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     night_frames.write_night(frames, 2)
     (frames / "instrument.toml").write_text('name = "mine"\ngain_e_adu = 3.0\n')
     words = ["--pairs", 7, "--epochs", 2, "--seed", 9, "--real", frames, "--set", "data.injected=3", "--workers", 1]
-    words += ["--labels", "coteach", "--set", "label_noise.forget_rate=0.1"]
+    words += ["--labels", "coteach", "--set", "label_noise.forget_rate=0.1", "--network", "seed"]
     result = call("train", "--out", tmp_path / "model", *words)
     assert result.exit_code == 0, result.output
     options = given["options"]
     assert (options.data.n_pairs, options.data.seed, options.data.injected, options.data.workers) == (7, 9, 3, 1)
-    assert (options.train.epochs, options.train.seed) == (2, 9)
+    assert (options.train.epochs, options.train.seed, options.train.network) == (2, 9, "seed")
     assert (options.label_noise.method, options.label_noise.forget_rate) == ("coteach", 0.1)
     assert given["held_out_images"] is None
     assert {name: len(images) for name, images in given["real_images"].items()} == {"frames M 31 V": 2}
@@ -279,3 +279,4 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     unknown = call("train", "--labels", "nnpu")
     assert unknown.exit_code == 2
     assert "drop-flagged" in unknown.output
+    assert "takahashi-simple" in call("train", "--network", "resnet50").output

@@ -12,7 +12,7 @@ from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.label_noise import LabelNoise, train_robust
+from gueststar.realbogus.label_noise import LabelNoise, flagged, train_robust, two_stage
 from gueststar.realbogus.label_noise.flagged import flag, folds_of, without
 from gueststar.realbogus.label_noise.forget import (
     LARGEST_RATE,
@@ -21,6 +21,7 @@ from gueststar.realbogus.label_noise.forget import (
     kept_weights,
     ramp,
 )
+from gueststar.realbogus.label_noise.two_stage import smoothness
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, score_dataset
@@ -32,7 +33,7 @@ from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train, predict, prepare, train_network
 from realbogus_stamps import dataset
 
-METHODS = ("naive", "coteach", "ensemble", "drop-flagged")
+METHODS = ("naive", "coteach", "ensemble", "drop-flagged", "two-stage")
 SHORT = Train(epochs=2, batch_size=64, stamp_size=21)
 FEW = {"folds": 2, "ramp_epochs": 1, "flag_above": 0.9}
 
@@ -131,7 +132,8 @@ def test_every_method_repeats_and_makes_one_model(drawn, split, method):
     assert first.label_noise == again.label_noise
     assert first.label_noise["method"] == method
     np.testing.assert_array_equal(predict(first.network, drawn, split.validation), first.validation_logits)
-    assert {stage for stage, _, _ in seen} == ({"train", "folds"} if method == "drop-flagged" else {"train"})
+    of_folds = {"folds"} if method in ("drop-flagged", "two-stage") else set()
+    assert {stage for stage, _, _ in seen} == {"train"} | of_folds
     assert seen[-1][1] == seen[-1][2]
 
     card, weights = describe_model(first, drawn, split, options=SHORT, name="tiny", version="1")
@@ -170,7 +172,7 @@ def test_networks_that_see_different_things_have_no_mean():
         MeanNet([RealBogusNet(DEFAULT_SCALARS, size=21), RealBogusNet(DEFAULT_SCALARS, size=23)])
 
 
-@pytest.mark.parametrize("method", ["coteach", "drop-flagged"])
+@pytest.mark.parametrize("method", ["coteach", "drop-flagged", "two-stage"])
 def test_sets_on_disk_train_the_same(drawn, tmp_path, method):
     parts = split_groups(drawn.columns, rng=np.random.default_rng(2))
     names = np.empty(len(drawn), "U10")
@@ -193,7 +195,7 @@ def test_what_cannot_be_learnt_from_is_refused(drawn, split):
                 train_robust(relabelled(drawn, np.full(len(drawn), value)), split, SHORT, noise)
         with pytest.raises(InputError, match="label 2: 1 is real, 0 artifact"):
             train_robust(relabelled(drawn, drawn.labels * 2), split, SHORT, noise)
-    with pytest.raises(ConfigError, match="label_noise.*'naive', 'coteach', 'ensemble' or 'drop-flagged'"):
+    with pytest.raises(ConfigError, match="label_noise.*'naive', 'coteach', 'ensemble', 'drop-flagged' or 'two-stage'"):
         LabelNoise.parse({"method": "nnpu"}, source="label_noise")
 
 
@@ -209,9 +211,13 @@ def test_folds_keep_groups_whole_and_are_of_even_size(drawn, split):
     assert np.ptp(np.bincount(single)) <= 1
 
 
-def test_flags_on_most_of_the_artifacts_are_refused(drawn, split):
+def test_flags_on_most_of_a_class_are_refused(drawn, split, monkeypatch):
+    once = SHORT.model_copy(update={"epochs": 1})
     with pytest.raises(InputError, match="above 0.001 in networks that have not seen them; these tell too little"):
-        flag(drawn, split, SHORT.model_copy(update={"epochs": 1}), folds=2, flag_above=0.001)
+        flag(drawn, split, once, folds=2, flag_above=0.001)
+    monkeypatch.setattr(flagged, "predict", lambda network, data, rows: np.full(rows.size, -5.0))
+    with pytest.raises(InputError, match="100 % of the reals of the train part score below 0.4 in networks that have"):
+        flag(drawn, split, once, folds=2, flag_above=0.6, reals=True)
 
 
 def test_without_leaves_the_test_part_alone(split):
@@ -261,3 +267,58 @@ def test_flagged_rows_are_mostly_planted_ones(planted):
     judged = np.concatenate([parts.train, parts.validation])
     assert np.isin(np.intersect1d(judged, wrong), rows).mean() > 0.75
     assert np.isin(rows, wrong).mean() > 0.5
+
+
+QUICK = Train(network="seed", epochs=6, batch_size=32, stamp_size=21)
+
+
+def test_both_classes_lose_labels_in_two_stages_unless_told(planted):
+    """As published, reals that were put in lose theirs, too, when networks contradict them."""
+    data, parts, wrong = planted
+    rows = parts.train
+    right = np.setdiff1d(rows, wrong)
+    swapped = right[data.labels[right] == 0][:20]
+    labels = data.labels.copy()
+    labels[swapped] = 1
+    mixed = relabelled(data, labels)
+    both = flag(mixed, parts, QUICK, folds=2, reals=True)
+    np.testing.assert_array_equal(both[labels[both] == 0], flag(mixed, parts, QUICK, folds=2))
+    assert np.isin(swapped, both).mean() > 0.6
+    assert np.isin(right[data.labels[right] == 1], both).mean() < 0.1
+    trained = train_robust(mixed, parts, QUICK, LabelNoise(method="two-stage", folds=2))
+    shares = trained.label_noise["unlabelled_share"]["train"]
+    real = np.intersect1d(rows, both[labels[both] == 1])
+    assert shares["reals"] == pytest.approx(real.size / (labels[rows] == 1).sum())
+    assert shares["artifacts"] == pytest.approx(0.15, abs=0.08)
+
+
+def test_labels_of_flagged_rows_are_not_used_and_their_pixels_are(drawn, split, monkeypatch):
+    chosen = np.sort(split.train[::5])
+    monkeypatch.setattr(two_stage, "flag", lambda *_, **__: chosen)
+    flipped, cube = drawn.labels.copy(), drawn.cube.copy()
+    flipped[chosen] = 1 - flipped[chosen]
+    cube[chosen] = np.float16(50) - cube[chosen]
+    moved = Dataset(cube, drawn.sigma, drawn.columns, drawn.facts)
+    short = Train(network="seed", epochs=2, batch_size=32, stamp_size=21)
+
+    def history(data, weight, rank=0.0):
+        noise = LabelNoise(method="two-stage", smooth_weight=weight, rank_weight=rank)
+        return train_robust(data, split, short, noise).history
+
+    assert history(relabelled(drawn, flipped), 1.0) == history(drawn, 1.0)
+    assert history(relabelled(drawn, flipped), 1.0, 0.5) == history(drawn, 1.0, 0.5) != history(drawn, 1.0)
+    assert history(moved, 1.0) != history(drawn, 1.0)
+    assert history(moved, 0.0) == history(drawn, 0.0)
+
+
+def test_the_network_of_two_stages_is_smoother(drawn, split, monkeypatch):
+    monkeypatch.setattr(two_stage, "flag", lambda *_, **__: np.empty(0, np.int64))
+    rows, found = split.validation, []
+    for weight in (0.0, 10.0):
+        noise = LabelNoise(method="two-stage", smooth_weight=weight, smooth_radius=3.0)
+        network = train_robust(drawn, split, QUICK, noise).network
+        pixels = torch.from_numpy(drawn.stamps(rows, size=21))
+        strength = torch.from_numpy(drawn.scalars(["snr"])[rows])
+        inputs = (pixels, torch.ones(rows.size, 3), strength)
+        found.append(float(smoothness(network, inputs, torch.ones(rows.size), epsilon=3.0).detach().mean()))
+    assert found[1] < 0.5 * found[0]

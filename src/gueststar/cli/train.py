@@ -43,7 +43,15 @@ def train(
         typer.Option(
             "--labels",
             metavar="METHOD",
-            help="Against wrong labels: naive, coteach, ensemble or drop-flagged.",
+            help="Against wrong labels: naive, coteach, ensemble, drop-flagged or two-stage.",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="gueststar, or one to compare with: seed, braai, takahashi-simple or takahashi-complex.",
         ),
     ] = None,
     pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
@@ -88,6 +96,7 @@ def train(
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
     gueststar train --out my_model --data my_set --exclude bright_star,flagged
     gueststar train --out my_model --data my_set --labels coteach
+    gueststar train --out braai --data my_set --network braai
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
     """  # noqa: D301
     from gueststar.night.pool import available_cores
@@ -95,7 +104,7 @@ def train(
 
     given = {
         "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
-        "label_noise.method": labels,
+        "label_noise.method": labels, "train.network": network,
         "data.workers": available_cores() if workers in (None, 0) else workers,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gueststar.realbogus.network import MeanNet, RealBogusNet
+from gueststar.realbogus.network import StampNet
 
 __all__ = ["INPUTS", "OUTPUT", "onnx_bytes"]
 
@@ -17,12 +17,12 @@ OUTPUT = "logit"
 _OPSET = 17
 
 
-def onnx_bytes(network: RealBogusNet | MeanNet) -> bytes:
+def onnx_bytes(network: StampNet) -> bytes:
     """Export a network with any batch size n and any stamp width k from the seen size up.
 
     Parameters
     ----------
-    network : RealBogusNet or MeanNet
+    network : StampNet
         Used as it is in evaluation mode; left in the mode it was in.
 
     Returns

@@ -9,6 +9,7 @@ rules to say, by the sign of ``flux``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "count_parameters"]
+__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
 SEEN_PLANES = ("science", "reference", "difference")  #: planes of a stamp, in order
@@ -77,8 +78,8 @@ class Preprocess(nn.Module):
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
         self.register_buffer("_turned", torch.tensor(turned))
-        seen = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
-        self.register_buffer("_seen", seen, persistent=False)  # an option, not a weight
+        shown = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
+        self.register_buffer("_shown", shown, persistent=False)  # an option, not a weight
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("scale", torch.ones(len(names)))
 
@@ -106,7 +107,32 @@ class Preprocess(nn.Module):
         self.get_buffer("scale").copy_((spread / count).sqrt().clamp_min(1e-3))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `RealBogusNet`."""
+        """Pixels (n, 3, size, size) and numbers (n, n_out) from `cube`, `sigma` and `scalars` as in `StampNet`."""
+        pixels, usable = self.seen(cube, sigma, scalars)
+        pixels = asinh(pixels / 3.0)
+        missing = 1.0 - usable.to(pixels.dtype).mean(dim=(2, 3))
+
+        values = self._compress(self._turn_scalars(scalars))
+        known = values.abs() < _USABLE
+        values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
+        values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
+        if len(self.planes) < len(SEEN_PLANES):
+            shown = self.get_buffer("_shown")
+            pixels, missing = pixels * shown[:, None, None], missing * shown
+        if not self.sees_numbers:
+            values = torch.zeros_like(values)
+        return pixels, torch.cat((values, missing), dim=1)
+
+    def seen(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        """The centre, turned over where the source has faded, in units of the noise; inputs as in `StampNet`.
+
+        Returns
+        -------
+        pixels : Tensor, shape (n, 3, size, size)
+            0 where missing.
+        usable : Tensor of bool, shape (n, 3, size, size)
+            False is missing.
+        """
         margin = (cube.shape[-1] - self.size) // 2
         centre = cube[:, :, margin : margin + self.size, margin : margin + self.size]
         faded = scalars[:, :1] < 0
@@ -117,19 +143,7 @@ class Preprocess(nn.Module):
         measured = (noise > 0) & (noise < _USABLE)
         noise = torch.where(measured, noise, torch.ones_like(noise))[:, :, None, None]
         usable = (centre.abs() < _USABLE) & measured[:, :, None, None]
-        pixels = _asinh(torch.where(usable, centre, torch.zeros_like(centre)) / (3.0 * noise))
-        missing = 1.0 - usable.to(pixels.dtype).mean(dim=(2, 3))
-
-        values = self._compress(self._turn_scalars(scalars))
-        known = values.abs() < _USABLE
-        values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
-        values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
-        if len(self.planes) < len(SEEN_PLANES):
-            seen = self.get_buffer("_seen")
-            pixels, missing = pixels * seen[:, None, None], missing * seen
-        if not self.sees_numbers:
-            values = torch.zeros_like(values)
-        return pixels, torch.cat((values, missing), dim=1)
+        return torch.where(usable, centre, torch.zeros_like(centre)) / noise, usable
 
     def _turn_scalars(self, scalars: Tensor) -> Tensor:
         return torch.where(scalars[:, :1] < 0, scalars[:, self.get_buffer("_turned")], scalars)
@@ -144,15 +158,41 @@ class Preprocess(nn.Module):
             elif scalar.compression == "log1p":
                 value = torch.log(1.0 + value.clamp_min(0.0))
             elif scalar.compression == "asinh":
-                value = _asinh(value)
+                value = asinh(value)
             columns.append(value)
         return torch.cat(columns, dim=1)
 
 
-def _asinh(x: Tensor) -> Tensor:
+def asinh(x: Tensor) -> Tensor:
     """Inverse hyperbolic sine from operations that every ONNX opset has; NaN stays NaN."""
     size = x.abs().clamp_max(1e15)
     return torch.sign(x) * torch.log(size + torch.sqrt(size * size + 1.0))
+
+
+class StampNet(nn.Module, ABC):
+    """A network from raw stamps and measured numbers to a logit; every one is trained, stored and served alike."""
+
+    normalisation: str  #: what is done to the inputs, in words, for the card
+
+    preprocess: Preprocess  #: seen size and measured numbers, and the first steps on both
+
+    @abstractmethod
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
+        """Logit of being real.
+
+        Parameters
+        ----------
+        cube : Tensor, shape (n, 3, k, k), float32
+            Science, aligned reference, difference in e-, k odd and at least the seen size; NaN where missing.
+        sigma : Tensor, shape (n, 3), float32
+            Sky noise per pixel of each plane, e-.
+        scalars : Tensor, shape (n, m), float32
+            Raw measured numbers; NaN where missing.
+
+        Returns
+        -------
+        Tensor, shape (n,), float32
+        """
 
 
 class _Residual(nn.Module):
@@ -177,7 +217,7 @@ def _step(inside: int, outside: int, stride: int) -> nn.Sequential:
     )
 
 
-class RealBogusNet(nn.Module):
+class RealBogusNet(StampNet):
     """Small residual network on the triplet, with the measured numbers joined at its head; about 200,000 parameters.
 
     Parameters
@@ -193,6 +233,13 @@ class RealBogusNet(nn.Module):
     dropout : float
         Chance, in training, that a feature of the head is hidden.
     """
+
+    normalisation = (
+        "centre cut out; fainter candidates turned over (epochs exchanged, sign of the difference changed); "
+        "asinh(x / 3 sigma) with sigma from the image's noise map; missing pixels 0, their share in each plane a "
+        "number; measured numbers compressed, standardised, clipped to 5 standard deviations; all of it inside the "
+        "model"
+    )
 
     def __init__(
         self,
@@ -214,21 +261,7 @@ class RealBogusNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(2 * 128 + 32, 96), nn.ReLU(), nn.Dropout(dropout), nn.Linear(96, 1))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
-        """Logit of being real.
-
-        Parameters
-        ----------
-        cube : Tensor, shape (n, 3, k, k), float32
-            Science, aligned reference, difference in e-, k odd and at least the seen size; NaN where missing.
-        sigma : Tensor, shape (n, 3), float32
-            Sky noise per pixel of each plane, e-.
-        scalars : Tensor, shape (n, m), float32
-            Raw measured numbers; NaN where missing.
-
-        Returns
-        -------
-        Tensor, shape (n,), float32
-        """
+        """Logit of being real, shape (n,); inputs as in `StampNet`."""
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
@@ -237,29 +270,38 @@ class RealBogusNet(nn.Module):
         return cast(Tensor, self.head(features))[:, 0]
 
 
-class MeanNet(nn.Module):
-    """Mean logit of networks that see the same stamps and numbers; takes what one `RealBogusNet` takes.
+class MeanNet(StampNet):
+    """Mean logit of networks that see the same stamps and numbers; takes what one of them takes.
 
     Parameters
     ----------
-    members : sequence of RealBogusNet
-        Of one seen size and one list of measured numbers.
+    members : sequence of StampNet
+        Of one kind, one seen size and one list of measured numbers.
     """
 
-    def __init__(self, members: Sequence[RealBogusNet]) -> None:
+    def __init__(self, members: Sequence[StampNet]) -> None:
         super().__init__()
-        first = members[0].preprocess
-        if any((m.preprocess.size, m.preprocess.scalars) != (first.size, first.scalars) for m in members):
-            raise ValueError("networks of different seen sizes or measured numbers have no mean")
+        first = members[0]
+        if any(
+            (type(m), m.preprocess.size, m.preprocess.scalars)
+            != (type(first), first.preprocess.size, first.preprocess.scalars)
+            for m in members
+        ):
+            raise ValueError("networks of different kinds, seen sizes or measured numbers have no mean")
         self.members = nn.ModuleList(members)
 
     @property
-    def preprocess(self) -> Preprocess:
+    def preprocess(self) -> Preprocess:  # type: ignore[override]
         """Seen size and measured numbers, those of every member."""
-        return cast(RealBogusNet, self.members[0]).preprocess
+        return cast(StampNet, self.members[0]).preprocess
+
+    @property
+    def normalisation(self) -> str:  # type: ignore[override]
+        """What every member does to its inputs."""
+        return cast(StampNet, self.members[0]).normalisation
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
-        """Logit of being real, shape (n,); inputs as in `RealBogusNet`."""
+        """Logit of being real, shape (n,); inputs as in `StampNet`."""
         return torch.stack([member(cube, sigma, scalars) for member in self.members]).mean(dim=0)
 
 

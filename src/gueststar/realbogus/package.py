@@ -15,7 +15,7 @@ from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.network import SEEN_PLANES, MeanNet, RealBogusNet, count_parameters
+from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Train, Trained
@@ -24,11 +24,6 @@ __all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset"]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
 
-_NORMALISATION = (
-    "centre cut out; fainter candidates turned over (epochs exchanged, sign of the difference changed); "
-    "asinh(x / 3 sigma) with sigma from the image's noise map; missing pixels 0, their share in each plane a number; "
-    "measured numbers compressed, standardised, clipped to 5 standard deviations; all of it inside the model"
-)
 _MEANING = {
     "snr": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
     "artifacts of the same signal to noise; not calibrated to the rates of any survey",
@@ -67,7 +62,7 @@ def describe_model(
         version=version,
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
-        normalisation=_NORMALISATION + _hidden(trained.network),
+        normalisation=trained.network.normalisation + _hidden(trained.network),
         scalars=tuple(CardScalar(name=item.name, compression=item.compression) for item in scalars),
         score_meaning=_MEANING[options.balance],
         threshold=_threshold(trained, dataset, split),
@@ -125,7 +120,7 @@ def judge(
     return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
 
 
-def _hidden(network: RealBogusNet | MeanNet) -> str:
+def _hidden(network: StampNet) -> str:
     """Words for the planes and numbers that the network does not see."""
     seen = network.preprocess
     hidden = [name for name in SEEN_PLANES if name not in seen.planes]

@@ -19,7 +19,8 @@ from gueststar.options import Options
 from gueststar.realbogus.dataset import LabelledStamps, symmetry
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.evaluate import auc
-from gueststar.realbogus.network import SEEN_SIZE, MeanNet, RealBogusNet
+from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.networks import NetworkName, build_network, check_size, shown_scalars
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.weights import class_weights, matched_weights
@@ -31,8 +32,13 @@ Progress = Callable[[str, int, int], None]
 
 
 class Train(Options):
-    """How the network is trained."""
+    """Which network is trained, and how."""
 
+    network: NetworkName = Field(
+        "gueststar",
+        description="'gueststar': the network of this program; to compare with: 'seed', a plain network on the "
+        "difference alone; 'braai' (Duev et al. 2019); 'takahashi-simple', 'takahashi-complex' (Takahashi et al. 2022)",
+    )
     epochs: int = Field(24, ge=1, le=10000, description="Most passes over the training part")
     patience: int = Field(8, ge=1, le=10000, description="Passes without a better validation loss before it stops")
     batch_size: int = Field(256, ge=2, le=65536, description="Stamps of one step")
@@ -44,14 +50,27 @@ class Train(Options):
         description="'class': both classes weigh the same; 'snr': in every interval of signal to noise, so that the "
         "signal to noise alone, which is a choice of the injection, tells nothing",
     )
-    stamp_size: int = Field(SEEN_SIZE, ge=15, le=255, description="Width of the centre that is seen, px, odd")
+    stamp_size: int | None = Field(
+        None,
+        ge=15,
+        le=255,
+        description="Width of the centre that is seen, px, odd; none: that of the network, 31 (gueststar, seed), "
+        "63 (braai) or 29 (takahashi-simple, takahashi-complex)",
+    )
     planes: tuple[Literal["science", "reference", "difference"], ...] = Field(
         ("science", "reference", "difference"),
-        description="Planes that the network sees; the others are hidden inside it, so stamps stay triplets",
+        description="Planes that 'gueststar' sees; the others are hidden inside the network, so stamps stay triplets",
     )
-    numbers: bool = Field(True, description="Whether the network sees the measured numbers")
-    scalar_dropout: float = Field(0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Chance that a feature of the head is hidden")
+    numbers: bool = Field(True, description="Whether 'gueststar' sees the measured numbers")
+    scalar_dropout: float = Field(
+        0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden; 'gueststar' alone sees any"
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Chance that a feature of the head is hidden; others than 'gueststar' have theirs",
+    )
     seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
     device: str = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'")
     threads: int = Field(1, ge=1, le=256, description="CPU threads")
@@ -60,6 +79,8 @@ class Train(Options):
     def _sees_something(self) -> Self:
         if not self.planes and not self.numbers:
             raise ValueError("a network that sees no plane needs numbers=true")
+        if self.network != "gueststar" and (len(set(self.planes)) < 3 or not self.numbers):
+            raise ValueError(f"planes and numbers are hidden from 'gueststar' alone; {self.network!r} sees what it sees")
         return self
 
 
@@ -77,7 +98,7 @@ class Epoch:
 class Trained:
     """The network with the lowest validation loss, in evaluation mode on the CPU, and how it came about."""
 
-    network: RealBogusNet | MeanNet
+    network: StampNet
     history: tuple[Epoch, ...]
     best_epoch: int
     validation_logits: NDArray[np.float32]  #: of the rows of the validation part, in their order
@@ -120,7 +141,7 @@ def train_network(
 
 
 def predict(
-    network: RealBogusNet | MeanNet,
+    network: StampNet,
     dataset: LabelledStamps,
     rows: NDArray[np.int64] | None = None,
     *,
@@ -170,12 +191,8 @@ def prepare(
         When a label is unknown, a part lacks one of the classes, groups cross, or the stamps are too small.
     """
     dataset.check_split(split)
-    if dataset.stamp_size < options.stamp_size or options.stamp_size % 2 == 0:
-        raise InputError(
-            f"stamps of {dataset.stamp_size} px cannot train a network that sees {options.stamp_size} px; it must be "
-            f"odd and no larger: set stamp_size (train.stamp_size={dataset.stamp_size})",
-            stamp_size=options.stamp_size,
-        )
+    check_size(options, dataset.stamp_size)
+    scalars = shown_scalars(options, scalars)
     unknown = np.setdiff1d(dataset.labels, (-1, 0, 1))
     if unknown.size:
         raise InputError(f"label {unknown[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
@@ -192,12 +209,9 @@ def prepare(
     return TrainingRows(dataset, scalars, numbers, _weights(dataset, rows, options), labels, rows)
 
 
-def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
+def new_network(rows: TrainingRows, options: Train) -> StampNet:
     """A network with first weights from the global generator, its numbers standardised on the training part."""
-    network = RealBogusNet(
-        rows.scalars, size=options.stamp_size, planes=options.planes, numbers=options.numbers,
-        scalar_dropout=options.scalar_dropout, dropout=options.dropout,
-    )  # fmt: skip
+    network = build_network(options, rows.scalars)
     network.preprocess.fit(rows.numbers[rows.parts["train"]])
     return network.to(options.device)
 
@@ -205,7 +219,7 @@ def new_network(rows: TrainingRows, options: Train) -> RealBogusNet:
 class Loop:
     """State of one training: network, optimiser, schedule and what is the best so far."""
 
-    def __init__(self, rows: TrainingRows, network: RealBogusNet, options: Train) -> None:
+    def __init__(self, rows: TrainingRows, network: StampNet, options: Train) -> None:
         self.rows, self.network, self.options = rows, network, options
         self.rng = np.random.default_rng(options.seed)
         self.steps = math.ceil(rows.parts["train"].size / options.batch_size)
@@ -242,8 +256,7 @@ class Loop:
         """One pass over the training part; returns the mean weighted loss."""
         total = seen = 0.0
         for i, rows in enumerate(self.batches()):
-            losses, weights = self.losses(rows, self.rng.integers(0, 8, rows.size))
-            loss = (losses * weights).mean()
+            loss = self.loss(rows, self.rng.integers(0, 8, rows.size))
             self.descend(loss)
             total += float(loss.detach()) * rows.size
             seen += rows.size
@@ -256,6 +269,11 @@ class Loop:
         order = self.rng.permutation(self.rows.parts["train"])
         # A last step with very few stamps would only disturb the running statistics of the normalisation.
         return [part for part in np.array_split(order, self.steps) if part.size > 1]
+
+    def loss(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> Tensor:
+        """What a step makes smaller."""
+        losses, weights = self.losses(rows, turn)
+        return (losses * weights).mean()
 
     def losses(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each row in training mode, and its weight; shape (n,) both."""

@@ -22,6 +22,7 @@ from gueststar.realbogus.card import CARD_FILE, Card, write_model
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
+from gueststar.realbogus.networks import check_size
 from gueststar.realbogus.package import describe_model, judge, score_dataset
 from gueststar.realbogus.score import LoadedModel, open_model
 from gueststar.realbogus.split import Split, check_split, split_groups
@@ -97,13 +98,14 @@ def make_and_train(
     Raises
     ------
     InputError
-        When there is too little to train on.
+        When there is too little to train on, or the stamps that would be made are too small for the network.
     OutputError
         When `out` holds a model already or cannot be written.
     """
     folder = Path(out)
     if (folder / CARD_FILE).exists():
         raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+    check_size(options.train, options.data.stamp_size)
     real = real_pairs(real_images, options.data) if real_images else []
     dataset = make_training_set(options.data, folder / "training_set", real=real, progress=progress)
     held_out = None

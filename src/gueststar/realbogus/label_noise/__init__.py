@@ -2,7 +2,7 @@
 
 What was detected on a real sky and not put in counts as an artifact (class 0). Variables, asteroids and transients
 among it are wrong labels. An artificial real (class 1) was put in and found, so its label is never wrong: every method
-here doubts class 0 alone.
+here but the last doubts class 0 alone.
 
 - ``naive``: all labels are believed.
 - ``ensemble``: two networks of different seed, believed alike; their mean logit is the model. It tells what a second
@@ -10,6 +10,8 @@ here doubts class 0 alone.
 - ``coteach``: asymmetric co-teaching, ``label_noise.coteach``.
 - ``drop-flagged``: rows that networks trained on other rows call real are left out,
   ``label_noise.flagged``.
+- ``two-stage``: they lose their label instead, and the network is kept smooth around every row,
+  ``label_noise.two_stage``; as published, reals that such networks contradict lose theirs, too.
 
 The validation part has wrong labels, too: as a method leaves out rows of the training part, it leaves out rows of the
 validation loss by which the best pass is chosen. The test part is never touched.
@@ -33,11 +35,12 @@ __all__ = ["LabelNoise", "train_robust"]
 class LabelNoise(Options):
     """What is done about real sources among the artifacts that are trained on."""
 
-    method: Literal["naive", "coteach", "ensemble", "drop-flagged"] = Field(
+    method: Literal["naive", "coteach", "ensemble", "drop-flagged", "two-stage"] = Field(
         "naive",
         description="'naive': labels are believed; 'coteach': two networks, each leaves out the artifacts that the "
         "other finds most like reals; 'ensemble': the mean of two networks that believe the labels; 'drop-flagged': "
-        "artifacts that networks trained on other rows call real are left out",
+        "artifacts that networks trained on other rows call real are left out; 'two-stage': rows that such networks "
+        "contradict lose their label, and the network is kept smooth around all rows",
     )
     forget_rate: float | None = Field(
         None,
@@ -54,9 +57,21 @@ class LabelNoise(Options):
         description="coteach: the model is the mean of both networks, which takes twice the time to score; else it is "
         "the one with the lower validation loss",
     )
-    folds: int = Field(4, ge=2, le=50, description="drop-flagged: pieces of the training part")
+    folds: int = Field(
+        4, ge=2, le=50, description="drop-flagged, two-stage: pieces of the training part (Takahashi et al. 2022: 5)"
+    )
     flag_above: float = Field(
-        0.5, gt=0, lt=1, description="drop-flagged: score above which an artifact is called real and left out"
+        0.5, gt=0, lt=1, description="drop-flagged, two-stage: score above which an artifact is called real"
+    )
+    flag_reals: bool = Field(
+        True, description="two-stage: reals that score below 1 - flag_above lose their label, too, as published"
+    )
+    smooth_weight: float = Field(1.0, ge=0, le=1000, description="two-stage: weight of the smoothness in the loss")
+    smooth_radius: float = Field(
+        1.0, gt=0, le=1000, description="two-stage: how far around a stamp, as a change of signal to noise"
+    )
+    rank_weight: float = Field(
+        0.0, ge=0, le=1000, description="two-stage: weight of the loss on pairs of a real and an artifact out of order"
     )
 
 
@@ -84,7 +99,7 @@ def train_robust(
     scalars : tuple of Scalar
         Measured numbers that the network takes.
     progress : callable, optional
-        Called with (stage, steps done, steps in all), stages 'train' and, for drop-flagged, 'folds'.
+        Called with (stage, steps done, steps in all), stages 'train' and, for drop-flagged and two-stage, 'folds'.
 
     Returns
     -------
@@ -97,7 +112,7 @@ def train_robust(
     InputError
         When a label is unknown, a part lacks one of the classes, or groups cross.
     """
-    from gueststar.realbogus.label_noise import coteach, ensemble, flagged
+    from gueststar.realbogus.label_noise import coteach, ensemble, flagged, two_stage
 
     options, noise = options or Train(), noise or LabelNoise()
     if noise.method == "coteach":
@@ -111,4 +126,10 @@ def train_robust(
         return flagged.train(
             dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, scalars=scalars, progress=progress
         )
+    if noise.method == "two-stage":
+        return two_stage.train(
+            dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, flag_reals=noise.flag_reals,
+            alpha=noise.smooth_weight, epsilon=noise.smooth_radius, rank_weight=noise.rank_weight, scalars=scalars,
+            progress=progress,
+        )  # fmt: skip
     return train_network(dataset, split, options, scalars=scalars, progress=progress)

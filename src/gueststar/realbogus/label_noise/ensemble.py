@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gueststar.realbogus.dataset import LabelledStamps
-from gueststar.realbogus.network import MeanNet, RealBogusNet
+from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress, Train, Trained, predict, train_network
@@ -33,10 +33,9 @@ def train(
         own = options.model_copy(update={"seed": seed})
         note = None if progress is None else _piece(progress, "train", number, 2)
         trained.append(train_network(dataset, split, own, scalars=scalars, progress=note))
-    members = [item.network for item in trained if isinstance(item.network, RealBogusNet)]
-    network = MeanNet(members).eval()
+    network = MeanNet([item.network for item in trained]).eval()
     rows = split.validation[dataset.labels[split.validation] >= 0]
-    facts = {"method": "ensemble", "networks": len(members)}
+    facts = {"method": "ensemble", "networks": len(trained)}
     return Trained(network, trained[0].history, trained[0].best_epoch, predict(network, dataset, rows), facts)
 
 

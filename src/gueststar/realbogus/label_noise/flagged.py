@@ -52,10 +52,13 @@ def flag(
     *,
     folds: int = 4,
     flag_above: float = 0.5,
+    reals: bool = False,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
     """Rows of class 0, of the training and validation parts, that networks call real which have not seen them.
+
+    With `reals` also rows of class 1 that score below 1 - `flag_above`.
 
     A row of the training part is judged by the one network trained without its fold, a row of the validation part by
     the mean logit of all.
@@ -68,7 +71,7 @@ def flag(
     Raises
     ------
     InputError
-        When more than half of the artifacts of a part are flagged: then the networks tell too little.
+        When more than half of a class of a part is flagged: then the networks tell too little.
     """
     rows = prepare(dataset, split, options, scalars)
     part, validation = rows.parts["train"], rows.parts["validation"]
@@ -82,18 +85,29 @@ def flag(
         inside[fold == number] = predict(trained.network, dataset, part[fold == number])
         outside += trained.validation_logits / folds
     cut = np.log(flag_above / (1.0 - flag_above))
-    flags = [part[inside > cut], validation[outside > cut]]
-    flags = [found[dataset.labels[found] == 0] for found in flags]
-    for name, found in zip(("train", "validation"), flags, strict=True):
-        share = found.size / int((dataset.labels[rows.parts[name]] == 0).sum())
-        if share > LARGEST_RATE:
-            raise InputError(
-                f"{100 * share:.0f} % of the artifacts of the {name} part score above {flag_above} in networks that "
-                "have not seen them; these tell too little: train on more rows, for more epochs, or raise flag_above",
-                part=name,
-                share=share,
-            )
-    return np.sort(np.concatenate(flags))
+    found = []
+    for name, rows_of, scores in (("train", part, inside), ("validation", validation, outside)):
+        labels = dataset.labels[rows_of]
+        words = f"artifacts of the {name} part score above"
+        found.append(_flagged(rows_of, labels == 0, scores > cut, words, flag_above))
+        if reals:
+            words = f"reals of the {name} part score below"
+            found.append(_flagged(rows_of, labels == 1, scores < -cut, words, 1.0 - flag_above))
+    return np.sort(np.concatenate(found))
+
+
+def _flagged(
+    rows: NDArray[np.int64], own: NDArray[np.bool_], wrong: NDArray[np.bool_], words: str, limit: float
+) -> NDArray[np.int64]:
+    """Rows of one class that networks contradict, unless they are too many."""
+    share = float((own & wrong).sum() / own.sum())
+    if share > LARGEST_RATE:
+        raise InputError(
+            f"{100 * share:.0f} % of the {words} {limit:g} in networks that have not seen them; these tell too little: "
+            "train on more rows, for more epochs, or raise flag_above",
+            share=share,
+        )
+    return rows[own & wrong]
 
 
 def folds_of(rows: TrainingRows, folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
