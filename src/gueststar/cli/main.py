@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from gueststar import __version__
-from gueststar.cli import config, dataset, doctor, efficiency, inject, model, pair, run, score, simulate, solve, study, train
+from gueststar.cli import (
+    config,
+    dataset,
+    doctor,
+    efficiency,
+    inject,
+    model,
+    pair,
+    run,
+    score,
+    simulate,
+    solve,
+    study,
+    train,
+)
 from gueststar.cli.common import errors
 from gueststar.errors import ConfigError, GueststarError
 from gueststar.memory import keep_freed_memory

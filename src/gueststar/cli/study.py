@@ -97,7 +97,7 @@ def contamination(
     ] = None,
     old_labels: Annotated[
         str | None,
-        typer.Option("--old-labels", metavar="COLUMN", help="Plant nothing: compare older labels with those of the set."),
+        typer.Option("--old-labels", metavar="COLUMN", help="Plant nothing: compare older labels with newer."),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
     epochs: Epochs = None, boots: Boots = None, config: Config = None, set_: Set = None, device: Device = None,

@@ -63,7 +63,9 @@ class Preprocess(nn.Module):
         super().__init__()
         unknown = sorted(set(planes) - set(SEEN_PLANES))
         if unknown or not (planes or numbers):
-            raise ValueError(f"planes {list(planes)}, numbers {numbers}: {', '.join(SEEN_PLANES)}, or numbers, are needed")
+            raise ValueError(
+                f"planes {list(planes)}, numbers {numbers}: {', '.join(SEEN_PLANES)}, or numbers, are needed"
+            )
         names = [scalar.name for scalar in scalars]
         if not names or names[0] != "snr":
             raise ValueError(f"the first measured number must be 'snr', which carries the sign; got {names}")

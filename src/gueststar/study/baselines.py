@@ -12,6 +12,7 @@ from gueststar.realbogus.train import Progress, Train
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import arm_panels
 from gueststar.study.material import Material
+from gueststar.study.paired import Interval
 from gueststar.study.results import Comparison, Findings, Results, Table, percent
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class BaselineStudy(Study):
     def held_fixed(self, material: Material) -> tuple[str, ...]:
         """What is the same for every network."""
         return (
-            "Rows of every part, passes, batch, learning rate and its schedule, augmentation, class weights and the rule "
+            "Rows of every part, passes, batch, learning rate and its schedule, augmentation, class weights "
+            "and the rule "
             "that chooses the best pass are the same.",
             "Each network sees what its publication says: planes, width, scaling. Ours sees the triplet and measured "
             "numbers, the others no numbers: networks and inputs are compared together.",
@@ -85,7 +87,7 @@ class BaselineStudy(Study):
                 item = measured.difference(_OURS, arm, metric)
                 comparisons.append(Comparison(_OURS, arm, metric, "difference", item))
             comparisons.append(Comparison(_OURS, arm, "auc", "difference", measured.difference(_OURS, arm, "auc")))
-            words = [f"{100 * (1 - r.value):.0f} % ({100 * (1 - r.high):.0f} to {100 * (1 - r.low):.0f})" for r in ratios]
+            words = [_fewer(ratio) for ratio in ratios]
             sentences.append(f"Against {arm}: {words[0]} fewer false positives at TPR 90 %, {words[1]} at TPR 98 %.")
             rows.append([arm, *(percent(measured.value(arm, metric)) for metric in _RATES),
                          *(f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in ratios)])  # fmt: skip
@@ -94,7 +96,8 @@ class BaselineStudy(Study):
             verdict = "is reached" if all(won) else "is not reached"
             sentences.insert(
                 0,
-                f"At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, the intervals "
+                f"At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, "
+                f"the intervals "
                 f"clear of none: {verdict}.",
             )
         header = ("network", "FPR at TPR 90 %", "FPR at TPR 98 %", "ours / theirs at 90 %", "ours / theirs at 98 %")
@@ -105,3 +108,9 @@ class BaselineStudy(Study):
     def draw(self, results: Results, findings: Findings) -> Figure:
         """AUC and false positives of every network."""
         return arm_panels(results, ("auc", *_RATES))
+
+
+def _fewer(ratio: Interval) -> str:
+    """How many false positives less, in per cent, from a ratio."""
+    less, least, most = (100 * (1 - part) for part in (ratio.value, ratio.high, ratio.low))
+    return f"{less:.0f} % ({least:.0f} to {most:.0f})"

@@ -37,7 +37,9 @@ class ChannelStudy(Study):
     title: ClassVar[str] = "Planes, numbers and stamp widths"
     selection: ClassVar[frozenset[str]] = Study.selection | {"sizes"}
 
-    sizes: tuple[int, ...] = Field((15, 21, 31, 41, 63), description="Stamp widths beside that of the training, px, odd")
+    sizes: tuple[int, ...] = Field(
+        (15, 21, 31, 41, 63), description="Stamp widths beside that of the training, px, odd"
+    )
 
     @field_validator("sizes")
     @classmethod
@@ -69,15 +71,17 @@ class ChannelStudy(Study):
             if not planes:  # without pixels a candidate whose numbers are hidden teaches nothing
                 changes["scalar_dropout"] = 0.0
         else:
-            changes["stamp_size"] = int(arm.split()[0])
+            changes["stamp_size"] = int(arm.split(maxsplit=1)[0])
         return train_and_score(material, self.seeded(seed, **changes), self.label_noise, progress=progress)
 
     def held_fixed(self, material: Material) -> tuple[str, ...]:
         """What is the same in every arm."""
         return (
-            "Rows, steps, schedule, augmentation and the layers of the network are the same; what is not seen is 0 inside "
+            "Rows, steps, schedule, augmentation and the layers of the network are the same; what is not seen "
+            "is 0 inside "
             "the network, so the number of weights is the same, too.",
-            "The sign of the S/N turns candidates over in every arm: science is the image in which the source is bright.",
+            "The sign of the S/N turns candidates over in every arm: science is the image in which the source "
+            "is bright.",
             "Weights of the loss are matched in S/N, which is as if every arm knew how the classes are spread in it.",
             f"Planes are compared at {self._width} px, widths with all planes and numbers.",
         )
@@ -104,7 +108,8 @@ class ChannelStudy(Study):
             comparisons.append(Comparison(arm, _WHOLE, "fpr_at_tpr_0.98", "ratio", ratio))
             more = "more" if ratio.low > 1 else "fewer" if ratio.high < 1 else "not to be told apart"
             sentences.append(
-                f"{arm}: {ratio.value:.2f} times ({ratio.low:.2f} to {ratio.high:.2f}) the false positives of the triplet "
+                f"{arm}: {ratio.value:.2f} times ({ratio.low:.2f} to {ratio.high:.2f}) the false positives of "
+                f"the triplet "
                 f"at TPR 98 %: {more}."
             )
         width = min(self.sizes, default=0)

@@ -1,8 +1,8 @@
 """What wrong labels of class 0 cost, and what each method wins back; how much of a better figure is a cleaner test set.
 
 A share c of reals in the *tested* class 0 changes no model and gives AUC_obs = (1 - c) AUC + c / 2: a real among the
-artifacts is above another real half of the time. Training on old and on new labels, each tested on old and on new labels,
-tells a better model from a better test set.
+artifacts is above another real half of the time. Training on old and on new labels, each tested on old and on new
+labels, tells a better model from a better test set.
 """
 
 from __future__ import annotations
@@ -53,9 +53,13 @@ class ContaminationStudy(Study):
     title: ClassVar[str] = "Real sources among the artifacts"
     selection: ClassVar[frozenset[str]] = Study.selection | {"methods"}
 
-    share: float = Field(0.15, ge=0, lt=0.5, description="Share of the artifacts that is real in training and validation")
+    share: float = Field(
+        0.15, ge=0, lt=0.5, description="Share of the artifacts that is real in training and validation"
+    )
     methods: tuple[str, ...] = Field(
-        tuple(_METHODS), min_length=1, description="Methods of label_noise that are compared; those unknown are left out"
+        tuple(_METHODS),
+        min_length=1,
+        description="Methods of label_noise that are compared; those unknown are left out",
     )
     old_labels: str | None = Field(
         None, description="Column of older labels (1, 0, -1): training on old and new is tested on old and new"
@@ -92,7 +96,11 @@ class ContaminationStudy(Study):
         else:
             noise = LabelNoise.parse({**noise.model_dump(), "method": arm})
         scored = train_and_score(material, options, noise, dataset=noisy, split=split, progress=progress)
-        facts = {**scored.facts, "planted_rows": int(wrong.size), "planted_share": _share_of(noisy, material.split, wrong)}
+        facts = {
+            **scored.facts,
+            "planted_rows": int(wrong.size),
+            "planted_share": _share_of(noisy, material.split, wrong),
+        }
         return Scored(scored.scores, scored.n_train, scored.steps, facts)
 
     def other_labels(self, material: Material) -> NDArray[np.int8]:
@@ -155,7 +163,9 @@ class ContaminationStudy(Study):
             gap = measured.difference("naive", _ORACLE, metric)
             comparisons.append(Comparison("naive", _ORACLE, metric, "difference", gap))
             if gap.low <= 0 <= gap.high:
-                notes.append(f"In {metric} naive training and the oracle are not told apart: shares of that gap say nothing.")
+                notes.append(
+                    f"In {metric} naive training and the oracle are not told apart: shares of that gap say nothing."
+                )
         for arm in results.arms:
             if arm in ("naive", _ORACLE):
                 continue
@@ -166,11 +176,14 @@ class ContaminationStudy(Study):
                 row.append(percent(item, 0))
             rows.append(row)
             closed = measured.gap_closed(arm, low="naive", high=_ORACLE, metric="fnr_at_fpr_0.001")
-            sentences.append(f"{arm} closes {percent(closed, 0)} of the gap to the oracle in missed reals at FPR 0.1 %.")
+            sentences.append(
+                f"{arm} closes {percent(closed, 0)} of the gap to the oracle in missed reals at FPR 0.1 %."
+            )
         naive, best = (measured.value(arm, "fnr_at_fpr_0.001") for arm in ("naive", _ORACLE))
         sentences.insert(
             0,
-            f"With {100 * self.share:g} % of reals among the artifacts naive training misses {percent(naive)} of the reals at "
+            f"With {100 * self.share:g} % of reals among the artifacts naive training misses {percent(naive)} "
+            f"of the reals at "
             f"FPR 0.1 %, the oracle {percent(best)}.",
         )
         header = ("method", "AUC", "missed at FPR 1 %", "missed at FPR 0.1 %")
@@ -197,9 +210,12 @@ class ContaminationStudy(Study):
         words = f"c = {100 * c:.2f} % of the artifacts of the old test labels are real by the new ones."
         told = "better model" if better.low > 0 else "worse model" if better.high < 0 else "no better model to be told"
         sentence = (
-            f"From old labels (training and test) to new ones the AUC changes by {total.value:+.5f} ({total.low:+.5f} to "
-            f"{total.high:+.5f}). Of it {better.value:+.5f} ({better.low:+.5f} to {better.high:+.5f}) comes of training: "
-            f"{told}; the cleaner test set alone gives {cleaner.value:+.5f} ({cleaner.low:+.5f} to {cleaner.high:+.5f})."
+            f"From old labels (training and test) to new ones the AUC changes by {total.value:+.5f} "
+            f"({total.low:+.5f} to "
+            f"{total.high:+.5f}). Of it {better.value:+.5f} ({better.low:+.5f} to {better.high:+.5f}) comes of "
+            f"training: "
+            f"{told}; the cleaner test set alone gives {cleaner.value:+.5f} ({cleaner.low:+.5f} to "
+            f"{cleaner.high:+.5f})."
         )
         comparisons = (
             Comparison(new, old, "auc", "difference", better, "trained on new labels instead of old, new test labels"),
@@ -236,7 +252,8 @@ class ContaminationStudy(Study):
         labels = np.asarray(dataset[str(self.old_labels)])
         if not np.isin(labels, (-1, 0, 1)).all():
             raise InputError(
-                f"column {self.old_labels!r} holds {labels[~np.isin(labels, (-1, 0, 1))][0]!r}: old labels are 1 real, 0 "
+                f"column {self.old_labels!r} holds {labels[~np.isin(labels, (-1, 0, 1))][0]!r}: old labels are "
+                f"1 real, 0 "
                 "artifact, -1 neither",
                 column=self.old_labels,
             )

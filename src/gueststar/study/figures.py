@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "arm_panels", "dots", "drawn_value", "lowest", "new_figure", "percent_axis", "seed_values", "tidy", "words_of"]
+__all__ = [
+    "COLOURS",
+    "arm_panels",
+    "dots",
+    "drawn_value",
+    "lowest",
+    "new_figure",
+    "percent_axis",
+    "seed_values",
+    "tidy",
+    "words_of",
+]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a939e", "#1c2128")
 _INK, _GREY = "#1c2128", "#8a939e"

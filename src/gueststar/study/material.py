@@ -209,7 +209,8 @@ def _check(material: Material, data: str | Path, test: str | Path | None) -> Non
     n_bogus, n_real = (int((material.labels == label).sum()) for label in (0, 1))
     if n_real == 0 or n_bogus == 0:
         raise InputError(
-            f"{test or data}: {n_real} reals and {n_bogus} artifacts to test on; both are needed: give a set with labels "
+            f"{test or data}: {n_real} reals and {n_bogus} artifacts to test on; both are needed: give a set "
+            f"with labels "
             "by --test",
             real=n_real,
         )
@@ -217,24 +218,24 @@ def _check(material: Material, data: str | Path, test: str | Path | None) -> Non
 
 
 def _refuse_shared(material: Material, data: str | Path, test: str | Path | None) -> None:
-    """What is tested on would have been trained on: the same rows, or the same images."""
-    trained = np.concatenate((material.every.train, material.every.validation))
-    if test is None or material.test.content_hash() == material.dataset.content_hash():
-        codes, texts = material.test.codes("split")
-        if "test" not in texts:
-            raise InputError(
-                f"{data} has no test part, so there is nothing to test on that was not trained on; give a set by --test",
-                path=str(data),
-            )
-    name = "image_id"
-    if name not in material.dataset.column_names or name not in material.test.column_names:
-        return
-    seen = np.unique(np.asarray(material.dataset[name])[trained])
-    shared = np.intersect1d(seen[seen != ""], np.unique(material.column(name)))
-    if shared.size:
+    """What is tested on would have been trained on: the same images, or in one set the same groups."""
+    same = test is None or material.test.content_hash() == material.dataset.content_hash()
+    if same and "test" not in material.test.codes("split")[1]:
         raise InputError(
-            f"{shared.size} images are trained on in {data} and tested on in {test or data}, {str(shared[0])!r} first; "
-            "test on images that were not trained on",
-            column=name,
-            example=str(shared[0]),
+            f"{data} has no test part, so there is nothing to test on that was not trained on; give a set by --test",
+            path=str(data),
         )
+    trained = np.concatenate((material.every.train, material.every.validation))
+    for name in ("image_id", *(material.dataset.manifest.group_by if same else ())):
+        if name not in material.dataset.column_names or name not in material.test.column_names:
+            continue
+        seen = np.unique(np.asarray(material.dataset[name])[trained])
+        shared = np.intersect1d(seen[seen != ""], np.unique(material.column(name)))
+        if shared.size:
+            raise InputError(
+                f"{name} {str(shared[0])!r} is trained on in {data} and tested on in {test or data} "
+                f"({shared.size} such); "
+                "test on what was not trained on",
+                column=name,
+                example=str(shared[0]),
+            )

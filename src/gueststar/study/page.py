@@ -66,7 +66,8 @@ def _facts(
     return {
         "format": "gueststar-study", "study": study.name, "title": study.title, "version": __version__,
         "data": data, "test": test, "conclusions": list(findings.sentences),
-        "held_fixed": list(study.held_fixed(material)), "notes": [*findings.notes, *material.notes, *_notes(results, test)],
+        "held_fixed": list(study.held_fixed(material)),
+        "notes": [*findings.notes, *material.notes, *_notes(results, test)],
         "failures": list(failures), "arms": arms,
         "comparisons": [item.as_dict() for item in findings.comparisons],
         "tables": [_plain_table(table) for table in findings.tables], "facts": dict(findings.facts),

@@ -1,11 +1,11 @@
 """Paired bootstrap over images and seeds: how sure a difference between two ways of training is.
 
 Candidates of one image share its seeing, its registration and its faults, so the image is what is drawn again, not the
-candidate (Efron & Tibshirani 1993, ch. 8; cluster bootstrap). Every run is measured on the same drawn images, and the same
-seeds are drawn for every arm: what an image or a seed does to both sides of a difference cancels.
+candidate (Davison & Hinkley 1997, Bootstrap Methods, sec. 3.8). Every run is measured on the same drawn images, and the
+same seeds are drawn for every arm: what an image or a seed does to both sides of a difference cancels.
 
-With few seeds the spread between them is drawn a factor (n - 1) / n too small in variance; the intervals of three seeds are
-so much too narrow where seeds, not images, decide.
+With n seeds the spread between them is drawn a factor (n - 1) / n too small in variance; the intervals of three seeds
+are so much too narrow where seeds, not images, decide.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ class Ranked:
         return np.array([area, *at_tpr, *at_fpr])
 
 
-def bootstrap(
-    runs: Sequence[Ranked], images: int, *, boots: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def bootstrap(runs: Sequence[Ranked], images: int, *, boots: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Measure every run on the images as they are, then on images drawn with replacement, the same for every run.
 
     Parameters
@@ -132,7 +130,9 @@ def mean_over_seeds(table: NDArray[np.float64], rng: np.random.Generator) -> NDA
     seeds = table.shape[2]
     chosen = rng.integers(0, seeds, (len(table), seeds))
     chosen[0] = np.arange(seeds)
-    mean: NDArray[np.float64] = np.stack([part[:, which].mean(axis=1) for part, which in zip(table, chosen, strict=True)])
+    mean: NDArray[np.float64] = np.stack(
+        [part[:, which].mean(axis=1) for part, which in zip(table, chosen, strict=True)]
+    )
     return mean
 
 

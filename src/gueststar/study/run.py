@@ -108,7 +108,9 @@ def run_study(
         "test": material.test_hash(),
     }  # fmt: skip
     tasks = [
-        _Task(study, arm, seed, str(data), None if test is None else str(test), tuple(exclude), str(folder), plain(held))
+        _Task(
+            study, arm, seed, str(data), None if test is None else str(test), tuple(exclude), str(folder), plain(held)
+        )
         for seed in study.seeds
         for arm in arms
     ]
