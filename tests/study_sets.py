@@ -12,21 +12,37 @@ from gueststar.realbogus.split import split_groups
 from realbogus_stamps import dataset
 
 
-def write_set(folder: Path, *, n: int = 320, size: int = 23, pairs: int = 16, chips: int = 2, seed: int = 3) -> Path:
-    """Points against dipoles, cosmic rays and rings, from `pairs` images of `chips` chips, a quarter of them to test."""
+def write_set(
+    folder: Path,
+    *,
+    n: int = 320,
+    size: int = 23,
+    pairs: int = 16,
+    chips: int = 2,
+    seed: int = 3,
+    all_train: bool = False,
+    label: int | None = None,
+    unlabelled: float = 0.0,
+) -> Path:
+    """Points against dipoles, cosmic rays and rings; a quarter of the images is to test on.
+
+    A share `unlabelled` of the artifacts has an old label only; `label` is that of all rows where it is given.
+    """
     drawn = dataset(n, np.random.default_rng(seed), size=size, pairs=pairs)
     split = split_groups(drawn.columns, rng=np.random.default_rng(1))
-    part = np.empty(n, "U10")
-    for name, rows in split.parts().items():
+    part = np.full(n, "train", "U10")
+    for name, rows in split.parts().items() if not all_train else ():
         part[rows] = name
     pair = np.arange(n) * pairs // n
     # Chips are dealt within each part, so that every part has all of them.
-    place = {number: i for name in split.parts() for i, number in enumerate(np.unique(pair[part == name]))}
+    place = {number: i for name in ("train", "validation", "test") for i, number in enumerate(set(pair[part == name]))}
     chip = np.array([f"{11 + place[number] % chips}" for number in pair])
     sigma = {f"sky_sigma_{plane}": drawn.sigma[:, i] for i, plane in enumerate(("science", "reference", "difference"))}
     columns: dict[str, Any] = {**drawn.columns, **sigma, "split": part, "suspicion": "", "true_kind": ""}
     columns |= {"image_id": np.array([f"s{seed}image{number:03d}" for number in pair]), "chip": chip}
     columns["old_label"] = np.where((np.arange(n) % 5 == 0) & (drawn.labels == 1), 0, drawn.labels).astype(np.int8)
+    labels = drawn.labels if label is None else np.full(n, label, np.int8)
+    columns["label"] = np.where((labels == 0) & (np.arange(n) % 100 < 100 * unlabelled), -1, labels).astype(np.int8)
     with ShardWriter(folder, rows_per_shard=100) as writer:
         writer.add(drawn.cube, columns)
         writer.provenance["maker"] = "test"

@@ -12,7 +12,6 @@ from gueststar.realbogus.train import Progress, Train
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import arm_panels
 from gueststar.study.material import Material
-from gueststar.study.paired import Interval
 from gueststar.study.results import Comparison, Findings, Results, Table, percent
 
 if TYPE_CHECKING:
@@ -64,8 +63,7 @@ class BaselineStudy(Study):
         """What is the same for every network."""
         return (
             "Rows of every part, passes, batch, learning rate and its schedule, augmentation, class weights "
-            "and the rule "
-            "that chooses the best pass are the same.",
+            "and the rule that chooses the best pass are the same.",
             "Each network sees what its publication says: planes, width, scaling. Ours sees the triplet and measured "
             "numbers, the others no numbers: networks and inputs are compared together.",
             "They are re-implementations trained by this program's recipe, not the authors' models.",
@@ -87,8 +85,10 @@ class BaselineStudy(Study):
                 item = measured.difference(_OURS, arm, metric)
                 comparisons.append(Comparison(_OURS, arm, metric, "difference", item))
             comparisons.append(Comparison(_OURS, arm, "auc", "difference", measured.difference(_OURS, arm, "auc")))
-            words = [_fewer(ratio) for ratio in ratios]
-            sentences.append(f"Against {arm}: {words[0]} fewer false positives at TPR 90 %, {words[1]} at TPR 98 %.")
+            words = [f"{r.value:.2f} times ({r.low:.2f} to {r.high:.2f})" for r in ratios]
+            sentences.append(
+                f"gueststar leaves {words[0]} the false positives of {arm} at TPR 90 %, {words[1]} at TPR 98 %."
+            )
             rows.append([arm, *(percent(measured.value(arm, metric)) for metric in _RATES),
                          *(f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})" for r in ratios)])  # fmt: skip
             won.append(all(ratio.value <= _GOAL and ratio.high < 1 for ratio in ratios))
@@ -96,9 +96,8 @@ class BaselineStudy(Study):
             verdict = "is reached" if all(won) else "is not reached"
             sentences.insert(
                 0,
-                f"At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, "
-                f"the intervals "
-                f"clear of none: {verdict}.",
+                "At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, with intervals "
+                f"clear of no difference: {verdict}.",
             )
         header = ("network", "FPR at TPR 90 %", "FPR at TPR 98 %", "ours / theirs at 90 %", "ours / theirs at 98 %")
         absent = [name for name in self.networks if name not in results.words]
@@ -109,8 +108,3 @@ class BaselineStudy(Study):
         """AUC and false positives of every network."""
         return arm_panels(results, ("auc", *_RATES))
 
-
-def _fewer(ratio: Interval) -> str:
-    """How many false positives less, in per cent, from a ratio."""
-    less, least, most = (100 * (1 - part) for part in (ratio.value, ratio.high, ratio.low))
-    return f"{less:.0f} % ({least:.0f} to {most:.0f})"
