@@ -17,23 +17,24 @@ from pydantic import Field
 
 from gueststar.errors import ConfigError, ModelError, OutputError
 from gueststar.options import Options
+from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set, set_hash
+from gueststar.realbogus.files import CARD_FILE, SET_FILE, STORE_FILE, TRAINABLE_FILE, WEIGHTS_FILE
 from gueststar.realbogus.scalars import Compression, Scalar
 
 __all__ = [
     "CARD_FILE",
+    "SET_FILE",
     "STORE_FILE",
+    "TRAINABLE_FILE",
     "WEIGHTS_FILE",
     "Card",
     "CardScalar",
     "find_model",
+    "model_hash",
     "read_model",
     "weights_hash",
     "write_model",
 ]
-
-CARD_FILE = "card.json"
-WEIGHTS_FILE = "model.onnx"
-STORE_FILE = "store.json"  #: of a folder of models, see `gueststar.realbogus.store`
 
 
 class CardScalar(Options):
@@ -56,6 +57,9 @@ class Card(Options):
     )
     normalisation: str = Field(description="What the model does to its inputs, in words")
     scalars: tuple[CardScalar, ...] = Field(description="Measured numbers, in the order of the input")
+    chips: tuple[str, ...] = Field(
+        (), description="Chips that the model is told, in the order of their numbers from 1; empty: it is told none"
+    )
     score_meaning: str = Field(description="What a score says")
     temperature: float = Field(1.0, gt=0, description="Logits are divided by this before they become scores")
     threshold: float = Field(ge=0, le=1, description="Score at and above which a candidate is called real")
@@ -65,6 +69,9 @@ class Card(Options):
     training: dict[str, Any] = Field(description="Options of the training, seed and what was reached")
     code_version: str = Field(description="Version of gueststar that trained it")
     metrics: dict[str, Any] = Field(description="Measured quality with sample sizes and intervals")
+    trainable_hash: str = Field(
+        "", pattern="^([0-9a-f]{64})?$", description="SHA-256 of weights.npz, from which to train on; empty: none"
+    )
     check_scores: tuple[float, ...] = Field((), description="Scores of gueststar.realbogus.checks.check_stamps")
     licence: str = Field("BSD-3-Clause", description="Licence of the weights")
     caveats: tuple[str, ...] = Field((), description="What the model is not good for, or was not tested on")
@@ -89,8 +96,13 @@ def find_model(model: str | Path) -> Path:
     Parameters
     ----------
     model : str or path
-        'shipped' for the one that comes with gueststar, else a model folder, the ``model.onnx`` in it, or the folder of
-        a store of models, which stands for the one in use.
+        'shipped' for the one that comes with gueststar, else a model folder, the ``model.onnx`` in it, the folder of a
+        set of models, or the folder of a store of models, which stands for the one in use.
+
+    Returns
+    -------
+    Path
+        With ``model.onnx`` and ``card.json``, or with ``models.json``.
 
     Raises
     ------
@@ -101,8 +113,10 @@ def find_model(model: str | Path) -> Path:
         folder = Path(str(resources.files("gueststar.realbogus") / "shipped"))
     else:
         folder = Path(model).expanduser()
-        folder = folder.parent if folder.name == WEIGHTS_FILE else folder
+        folder = folder.parent if folder.name in (WEIGHTS_FILE, SET_FILE) else folder
         folder = _in_use(folder) if (folder / STORE_FILE).is_file() else folder
+    if is_set(folder):
+        return folder
     missing = [name for name in (WEIGHTS_FILE, CARD_FILE) if not (folder / name).is_file()]
     if missing:
         raise ModelError(
@@ -118,7 +132,8 @@ def _in_use(store: Path) -> Path:
     try:
         latest = json.loads((store / STORE_FILE).read_text(encoding="utf-8"))["history"][-1]
         folder, expected = store / str(latest["folder"]), str(latest["card_hash"])
-        card = (folder / CARD_FILE).read_bytes()
+        file = folder / (SET_FILE if is_set(folder) else CARD_FILE)
+        card = file.read_bytes()
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(
             f"the store {store} names no model in use that is there: {error}; look with `gueststar model list`, and "
@@ -128,7 +143,7 @@ def _in_use(store: Path) -> Path:
     found = hashlib.sha256(card).hexdigest()
     if found != expected:
         raise ModelError(
-            f"{folder / CARD_FILE} was changed since the model was promoted (SHA-256 {found[:12]}... instead of "
+            f"{file} was changed since the model was promoted (SHA-256 {found[:12]}... instead of "
             f"{expected[:12]}...); promote it again if this is meant, or roll back",
             model=str(store),
             expected=expected,
@@ -138,7 +153,7 @@ def _in_use(store: Path) -> Path:
 
 
 def read_model(model: str | Path) -> tuple[Card, bytes]:
-    """Card and weights of a model, checked against each other.
+    """Card and weights of a model, checked against each other; of a set of models those of its fallback.
 
     Raises
     ------
@@ -146,6 +161,8 @@ def read_model(model: str | Path) -> tuple[Card, bytes]:
         When a file is missing, the card is not one, or the weights are not those the card was written for.
     """
     folder = find_model(model)
+    if is_set(folder):
+        folder = member_folder(folder, read_set(folder).fallback)
     try:
         text = (folder / CARD_FILE).read_text(encoding="utf-8")
         weights = (folder / WEIGHTS_FILE).read_bytes()
@@ -167,8 +184,31 @@ def read_model(model: str | Path) -> tuple[Card, bytes]:
     return card, weights
 
 
-def write_model(folder: str | Path, card: Card, weights: bytes) -> Path:
+def model_hash(model: str | Path) -> str:
+    """Hash that changes with anything that may change a score: of the weights, or of the list of a set of models.
+
+    Raises
+    ------
+    ModelError
+        As `read_model`.
+    """
+    folder = find_model(model)
+    own = read_model(folder)[0].weights_hash
+    return set_hash(folder) if is_set(folder) else own
+
+
+def write_model(folder: str | Path, card: Card, weights: bytes, *, trainable: bytes = b"") -> Path:
     """Write a model folder; a model that is there already is an error.
+
+    Parameters
+    ----------
+    folder : path
+    card : Card
+    weights : bytes
+        Contents of ``model.onnx``.
+    trainable : bytes
+        Contents of ``weights.npz``, see `gueststar.realbogus.chips.weights_file`; empty: the model cannot be trained
+        further.
 
     Raises
     ------
@@ -180,11 +220,18 @@ def write_model(folder: str | Path, card: Card, weights: bytes) -> Path:
     path = Path(folder)
     if weights_hash(weights) != card.weights_hash:
         raise ModelError("the card was made for other weights; make it with weights_hash(weights)", folder=str(path))
+    if trainable and card.trainable_hash != weights_hash(trainable):
+        raise ModelError(
+            f"the card was made for another {TRAINABLE_FILE}; make it with trainable_hash=weights_hash(trainable)",
+            folder=str(path),
+        )
     if (path / CARD_FILE).exists() or (path / WEIGHTS_FILE).exists():
         raise OutputError(f"{path} holds a model already; remove it or choose another folder", path=str(path))
     try:
         path.mkdir(parents=True, exist_ok=True)
         (path / WEIGHTS_FILE).write_bytes(weights)
+        if trainable:
+            (path / TRAINABLE_FILE).write_bytes(trainable)
         (path / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"the model cannot be written to {path}: {error}", path=str(path)) from error

@@ -62,10 +62,19 @@ class LabelledStamps(Protocol):
         """Width of the stored stamps, px."""
         ...
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns that can be asked for."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
         """One column, shape (n,)."""
+        ...
+
+    def codes(self, name: str, /) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """A text column as numbers: code of each row, shape (n,), and the text of each code."""
         ...
 
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
@@ -123,6 +132,16 @@ class Dataset:
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One column."""
         return self.columns[name]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns that can be asked for."""
+        return tuple(self.columns)
+
+    def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """A text column as numbers: code of each row, and the text of each code."""
+        texts, codes = np.unique(np.asarray(self.columns[name]).astype(np.str_), return_inverse=True)
+        return codes.reshape(-1).astype(np.int32), tuple(texts.tolist())
 
     @property
     def labels(self) -> NDArray[np.int8]:

@@ -10,9 +10,10 @@ import torch
 
 from gueststar.realbogus.network import StampNet
 
-__all__ = ["INPUTS", "OUTPUT", "onnx_bytes"]
+__all__ = ["CHIP", "INPUTS", "OUTPUT", "onnx_bytes"]
 
 INPUTS = ("cube", "sigma", "scalars")
+CHIP = "chip"  #: fourth input of a network that is conditioned on the chip
 OUTPUT = "logit"
 _OPSET = 17
 
@@ -29,12 +30,16 @@ def onnx_bytes(network: StampNet) -> bytes:
     -------
     bytes
         An ONNX model, opset 17: inputs ``cube`` (n, 3, k, k), ``sigma`` (n, 3), ``scalars`` (n, m), output ``logit``
-        (n,), all float32.
+        (n,), all float32. A network that is conditioned on the chip has a fourth input ``chip`` (n,), int64.
     """
     k = network.preprocess.size + 2
     m = len(network.preprocess.scalars)
-    example = (torch.randn(2, 3, k, k), torch.ones(2, 3), torch.randn(2, m))
+    example: tuple[torch.Tensor, ...] = (torch.randn(2, 3, k, k), torch.ones(2, 3), torch.randn(2, m))
+    names = list(INPUTS)
     axes = {"cube": {0: "n", 2: "k", 3: "k"}, "sigma": {0: "n"}, "scalars": {0: "n"}, OUTPUT: {0: "n"}}
+    if getattr(network, "chips", ()):
+        names.append(CHIP)
+        example, axes = (*example, torch.tensor([0, 1])), {**axes, CHIP: {0: "n"}}
     was_training = network.training
     network.eval()
     try:
@@ -46,7 +51,7 @@ def onnx_bytes(network: StampNet) -> bytes:
                 network,
                 example,
                 file,
-                input_names=list(INPUTS),
+                input_names=names,
                 output_names=[OUTPUT],
                 dynamic_axes=axes,
                 opset_version=_OPSET,

@@ -11,16 +11,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gueststar.realbogus.chips.film import ChipFilm, modulate
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
+__all__ = [
+    "SEEN_PLANES",
+    "SEEN_SIZE",
+    "MeanNet",
+    "Preprocess",
+    "RealBogusNet",
+    "StampNet",
+    "asinh",
+    "chips_of",
+    "count_parameters",
+]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
 SEEN_PLANES = ("science", "reference", "difference")  #: planes of a stamp, in order
@@ -209,8 +220,9 @@ class _Residual(nn.Module):
                 layers.append(nn.ReLU())
         self.body = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.body(x))
+    def forward(self, x: Tensor, by: Tensor | None = None) -> Tensor:
+        total = x + self.body(x)
+        return torch.relu(total if by is None else modulate(total, by))
 
 
 def _step(inside: int, outside: int, stride: int) -> nn.Sequential:
@@ -261,15 +273,65 @@ class RealBogusNet(StampNet):
         )
         self.numbers = nn.Sequential(nn.Linear(self.preprocess.n_out, 32), nn.ReLU())
         self.head = nn.Sequential(nn.Linear(2 * 128 + 32, 96), nn.ReLU(), nn.Dropout(dropout), nn.Linear(96, 1))
+        self.chips: tuple[str, ...] = ()
+        self.film: ChipFilm | None = None
+        self.frozen = False
 
-    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
-        """Logit of being real, shape (n,); inputs as in `StampNet`."""
+    def condition(self, chips: Sequence[str], *, width: int = 8, unknown_share: float = 0.1) -> Self:
+        """Let the last two stages depend on the chip; see `gueststar.realbogus.chips.film`.
+
+        Parameters
+        ----------
+        chips : sequence of str
+            Known chips, in the order of their numbers, which start at 1.
+        width : int
+            Length of a chip's vector.
+        unknown_share : float
+            Chance, in training, that a row is shown as of an unknown chip.
+        """
+        self.chips = tuple(chips)
+        self.film = ChipFilm(len(self.chips), (64, 128), width=width, unknown_share=unknown_share)
+        return self
+
+    def freeze(self, *, film: bool = False) -> None:
+        """Leave the head alone trainable, and the modulation by the chip where `film`; the rest stays as it is."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.head.requires_grad_(True)
+        if film and self.film is not None:
+            self.film.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; the running statistics of a frozen network do not follow."""
+        super().train(mode)
+        if self.frozen:
+            self.pixels.eval()
+        return self
+
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor, chip: Tensor | None = None) -> Tensor:
+        """Logit of being real, shape (n,); inputs as in `StampNet`.
+
+        `chip` (n,), int64, is the number of the chip where the network is conditioned: 1 is the first of `chips`; 0, or
+        None: unknown.
+        """
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
-        maps = self.pixels(pixels)
+        maps = self._maps(pixels, chip)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+    def _maps(self, pixels: Tensor, chip: Tensor | None) -> Tensor:
+        """Feature maps of the last stage; the last two modulated where there is a modulation."""
+        if self.film is None:
+            return cast(Tensor, self.pixels(pixels))
+        if chip is None:
+            chip = torch.zeros(len(pixels), dtype=torch.int64, device=pixels.device)
+        first, second = self.film(chip)
+        maps = self.pixels[:4](pixels)
+        maps = self.pixels[4](maps, first)
+        convolution, norm, relu = cast(nn.Sequential, self.pixels[5])
+        return cast(Tensor, relu(modulate(norm(convolution(maps)), second)))
 
 
 class MeanNet(StampNet):
@@ -278,7 +340,7 @@ class MeanNet(StampNet):
     Parameters
     ----------
     members : sequence of StampNet
-        Of one kind, one seen size and one list of measured numbers.
+        Of one kind, one seen size, one list of measured numbers and one list of chips.
     """
 
     def __init__(self, members: Sequence[StampNet]) -> None:
@@ -290,6 +352,8 @@ class MeanNet(StampNet):
             for m in members
         ):
             raise ValueError("networks of different kinds, seen sizes or measured numbers have no mean")
+        if any(chips_of(member) != chips_of(first) for member in members):
+            raise ValueError("networks that know different chips have no mean")
         self.members = nn.ModuleList(members)
 
     @property
@@ -302,9 +366,20 @@ class MeanNet(StampNet):
         """What every member does to its inputs."""
         return cast(StampNet, self.members[0]).normalisation
 
-    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> Tensor:
-        """Logit of being real, shape (n,); inputs as in `StampNet`."""
-        return torch.stack([member(cube, sigma, scalars) for member in self.members]).mean(dim=0)
+    @property
+    def chips(self) -> tuple[str, ...]:
+        """Chips that every member knows."""
+        return chips_of(cast(StampNet, self.members[0]))
+
+    def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor, chip: Tensor | None = None) -> Tensor:
+        """Logit of being real, shape (n,); inputs as in `StampNet`, and the chip as in `RealBogusNet`."""
+        inputs = (cube, sigma, scalars, chip) if self.chips else (cube, sigma, scalars)
+        return torch.stack([member(*inputs) for member in self.members]).mean(dim=0)
+
+
+def chips_of(network: nn.Module) -> tuple[str, ...]:
+    """Chips that a network is conditioned on; none for one that is not."""
+    return tuple(getattr(network, "chips", ()))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -14,27 +14,38 @@ from pydantic import Field
 from gueststar.errors import ModelError
 from gueststar.options import Options
 from gueststar.realbogus.card import Card, find_model, read_model
+from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set, set_hash
+from gueststar.realbogus.chips.names import CHIP_COLUMN, chip_codes
+from gueststar.realbogus.chips.routing import Members, chip_note, routes
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.types import Candidates, Stamps
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["LoadedModel", "RealBogus", "load_model", "open_model", "score_stamps"]
+__all__ = ["LoadedModel", "RealBogus", "load_model", "model_of_chip", "open_model", "score_stamps"]
 
 _INPUTS = ("cube", "sigma", "scalars")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A checked model, ready to score; made by `load_model` or `open_model`."""
+    """A checked model, ready to score; made by `load_model` or `open_model`.
+
+    Of a set of models `card` and `session` are those of the fallback, and `members` has the others; see
+    `model_of_chip`.
+    """
 
     card: Card
     session: InferenceSession
+    members: Members | None = None
 
 
 class RealBogus(Options):
     """Real/bogus classification of candidates.
+
+    The chip of each candidate is read from the column ``chip``, where there is one: a set of models scores each by the
+    model of its chip, and a model that is conditioned on the chip is told it. A chip that is not known is no error.
 
     Called with candidates and their stamps it adds the column ``rb_score``: 0 is an artifact, 1 a real change of
     brightness of a point source, of either sign. The model's card says what the score means and which threshold goes
@@ -46,7 +57,9 @@ class RealBogus(Options):
         When called: the model is missing, damaged, or does not fit the stamps.
     """
 
-    model: str = Field("shipped", description="'shipped', or the path of a model folder or of a store of models")
+    model: str = Field(
+        "shipped", description="'shipped', or the path of a model folder, of a set of models or of a store of models"
+    )
     batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once; more do not fit the cache")
     threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
 
@@ -64,7 +77,10 @@ class RealBogus(Options):
         -------
         Candidates
             With ``rb_score`` (float32, 0..1); ``table.meta`` holds ``rb_model``, ``rb_model_hash`` and
-            ``rb_threshold``. A candidate whose difference stamp has no usable pixel scores 0.
+            ``rb_threshold``. A candidate whose difference stamp has no usable pixel scores 0. With a set of models each
+            row has these three as columns, too, and ``table.meta`` those of the one model that scored all rows; where
+            there were several, those of the set, with the threshold of its fallback. ``table.meta["rb_chip_note"]``
+            tells of chips that the model does not know, where there are any.
         """
         loaded = load_model(self.model, threads=self.threads)
         if len(stamps) != len(candidates) or not np.array_equal(candidates["candidate_id"], stamps.candidate_id):
@@ -76,28 +92,90 @@ class RealBogus(Options):
             )
         names = [scalar.name for scalar in loaded.card.scalars]
         numbers = measured_scalars(candidates, names)
-        scores = score_stamps(stamps.cube, stamps.sigma, numbers, loaded, batch_size=self.batch_size)
-        scored = candidates.with_columns(rb_score=scores)
+        chips = candidates[CHIP_COLUMN] if CHIP_COLUMN in candidates.table.colnames else np.full(len(candidates), "")
+        chips = chips.astype(np.str_)
+        scores = score_stamps(
+            stamps.cube, stamps.sigma, numbers, loaded, batch_size=self.batch_size, chips=chips
+        )  # fmt: skip
+        scored = candidates.with_columns(rb_score=scores, **_columns_of_set(loaded, chips))
         scored.table["rb_score"].description = "real/bogus score: 0 artifact, 1 real"
-        scored.table.meta["rb_model"] = f"{loaded.card.name} {loaded.card.version}"
-        scored.table.meta["rb_model_hash"] = loaded.card.weights_hash[:16]
-        scored.table.meta["rb_threshold"] = loaded.card.threshold
+        scored.table.meta |= _meta(loaded, chips)
         return scored
+
+
+def _meta(loaded: LoadedModel, chips: NDArray[np.str_]) -> dict[str, Any]:
+    """What is said about the model that scored candidates of some chips."""
+    used = {id(model): model for model in (model_of_chip(loaded, str(chip)) for chip in np.unique(chips))}
+    single = next(iter(used.values())) if len(used) == 1 else loaded
+    note = chip_note(chips.tolist(), known=loaded.card.chips, members=loaded.members)
+    meta: dict[str, Any] = {
+        "rb_model": f"{single.card.name} {single.card.version}",
+        "rb_model_hash": single.card.weights_hash[:16],
+        "rb_threshold": single.card.threshold,
+    }
+    if loaded.members is not None and len(used) != 1:
+        meta["rb_model"] = f"{loaded.members.models.name} {loaded.members.models.version}"
+        meta["rb_model_hash"] = loaded.members.digest[:16]
+    return {**meta, "rb_chip_note": note} if note else meta
+
+
+def _columns_of_set(loaded: LoadedModel, chips: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
+    """Name, hash and threshold of the model of each row, for a set of models."""
+    if loaded.members is None:
+        return {}
+    there, inverse = np.unique(chips, return_inverse=True)
+    cards = [model_of_chip(loaded, str(chip)).card for chip in there]
+    columns = {
+        "rb_model": np.array([f"{card.name} {card.version}" for card in cards], np.str_),
+        "rb_model_hash": np.array([card.weights_hash[:16] for card in cards], np.str_),
+        "rb_threshold": np.array([card.threshold for card in cards], np.float32),
+    }
+    return {name: values[inverse.reshape(-1)] for name, values in columns.items()}
 
 
 def load_model(model: str | Path = "shipped", *, threads: int = 1) -> LoadedModel:
     """Load and check a model; one session for each content of the files is kept for the life of the process.
+
+    Of a set of models the fallback is loaded here, and the others when a candidate of their chip is scored.
 
     Raises
     ------
     ModelError
         When it is missing, damaged, or its weights do not take the inputs that its card promises.
     """
-    card, _ = read_model(model)
-    return _kept(find_model(model), card.weights_hash, threads)
+    folder = find_model(model)
+    if is_set(folder):
+        models = read_set(folder)
+        fallback = load_model(member_folder(folder, models.fallback), threads=threads)
+        return LoadedModel(fallback.card, fallback.session, Members(folder, models, set_hash(folder), threads))
+    card, _ = read_model(folder)
+    return _kept(folder, card.weights_hash, threads)
 
 
-@lru_cache(maxsize=8)
+def model_of_chip(model: LoadedModel, chip: str) -> LoadedModel:
+    """The model that scores candidates of a chip: its own in a set of models, else the one given.
+
+    Raises
+    ------
+    ModelError
+        When the chip's model was changed since the set was made, or takes other inputs than the fallback.
+    """
+    member = None if model.members is None else model.members.own(chip)
+    if model.members is None or member is None:
+        return model
+    members = model.members
+    found = _kept(member_folder(members.folder, member), member.weights_hash, members.threads)
+    fits = all(getattr(found.card, name) == getattr(model.card, name) for name in ("stamp_size", "channels", "scalars"))
+    if found.card.weights_hash != member.weights_hash or not fits:
+        raise ModelError(
+            f"the model of chip {chip!r} in the set {members.folder} is not the one that was put there, or takes other "
+            "stamps or measured numbers than the fallback; run `gueststar train --per chip` again",
+            chip=chip,
+        )
+    return found
+
+
+@lru_cache(maxsize=256)
 def _kept(folder: Path, digest: str, threads: int) -> LoadedModel:
     # The hash is part of the key: a model that was replaced on disk is read again.
     return open_model(*read_model(folder), threads=threads)
@@ -124,13 +202,15 @@ def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
         raise ModelError(f"model {card.name!r}: not a network that can be run: {error}", model=card.name) from error
     found = {item.name: list(item.shape) for item in session.get_inputs()}
     expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, len(card.scalars))}
+    if card.chips:
+        expected["chip"] = (1, 0, next(iter(found.get("chip", ())), None))  # any length
     fits = set(found) == set(expected) and all(
         len(found[name]) == rank and found[name][axis] == length for name, (rank, axis, length) in expected.items()
     )
     if not fits:
         raise ModelError(
             f"model {card.name!r}: the weights take {found}; the card promises cube (n, 3, k, k), sigma (n, 3) and "
-            f"scalars (n, {len(card.scalars)})",
+            f"scalars (n, {len(card.scalars)}){' and chip (n,)' if card.chips else ''}",
             model=card.name,
         )
     return LoadedModel(card, session)
@@ -143,6 +223,7 @@ def score_stamps(
     model: LoadedModel,
     *,
     batch_size: int = 64,
+    chips: NDArray[np.str_] | None = None,
 ) -> NDArray[np.float32]:
     """Scores of raw stamps.
 
@@ -157,6 +238,8 @@ def score_stamps(
     model : LoadedModel
     batch_size : int
         Stamps scored at once; bounds the memory.
+    chips : ndarray of str, shape (n,), optional
+        Chip of each stamp, for models that depend on it; None: unknown.
 
     Returns
     -------
@@ -169,16 +252,42 @@ def score_stamps(
         When shapes do not fit the model.
     """
     _check_shapes(cube, sigma, scalars, model.card)
+    if chips is not None and chips.shape != (len(cube),):
+        raise ModelError(f"chips of shape {chips.shape} for {len(cube)} stamps; expected one name for each stamp")
+    if model.members is None or chips is None:
+        return _scores_of_one(cube, sigma, scalars, model, batch_size, chips)
+    scores = np.zeros(len(cube), np.float32)
+    for chip, rows in routes(chips, {chip for chip in np.unique(chips).tolist() if model.members.own(chip)}):
+        used = model_of_chip(model, chip)
+        scores[rows] = _scores_of_one(cube[rows], sigma[rows], scalars[rows], used, batch_size, chips[rows])
+    return scores
+
+
+def _scores_of_one(
+    cube: NDArray[np.floating[Any]],
+    sigma: NDArray[np.floating[Any]],
+    scalars: NDArray[np.floating[Any]],
+    model: LoadedModel,
+    batch_size: int,
+    chips: NDArray[np.str_] | None,
+) -> NDArray[np.float32]:
+    """Scores of stamps by one model, whatever set it belongs to."""
     n = len(cube)
     margin = (cube.shape[-1] - model.card.stamp_size) // 2
     seen = slice(margin, margin + model.card.stamp_size)
+    codes = None
+    if model.card.chips:
+        codes = np.zeros(n, np.int64) if chips is None else chip_codes(chips, model.card.chips)
     scores = np.zeros(n, np.float32)
     for start in range(0, n, batch_size):
         rows = slice(start, start + batch_size)
         centre = np.ascontiguousarray(cube[rows, :, seen, seen], dtype=np.float32)
         noise = np.ascontiguousarray(sigma[rows], dtype=np.float32)
         numbers = np.ascontiguousarray(scalars[rows], dtype=np.float32)
-        logit = model.session.run(None, dict(zip(_INPUTS, (centre, noise, numbers), strict=True)))[0]
+        inputs: dict[str, NDArray[Any]] = dict(zip(_INPUTS, (centre, noise, numbers), strict=True))
+        if codes is not None:
+            inputs["chip"] = codes[rows]
+        logit = model.session.run(None, inputs)[0]
         usable = np.isfinite(centre[:, 2]).any(axis=(1, 2)) & (noise[:, 2] > 0)
         score = 1.0 / (1.0 + np.exp(-np.clip(logit / model.card.temperature, -60.0, 60.0)))
         scores[rows] = np.where(usable, score, 0.0)

@@ -16,10 +16,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gueststar.errors import InputError
 from gueststar.options import Options
+from gueststar.realbogus.chips.names import chips_of_rows, dataset_chip_codes
 from gueststar.realbogus.dataset import LabelledStamps, symmetry
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.evaluate import auc
-from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.network import RealBogusNet, StampNet
 from gueststar.realbogus.networks import NetworkName, build_network, check_size, shown_scalars
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
@@ -70,6 +71,15 @@ class Train(Options):
         ge=0,
         lt=1,
         description="Chance that a feature of the head is hidden; others than 'gueststar' have theirs",
+    )
+    chips: Literal["none", "film"] = Field(
+        "none",
+        description="'film': the network is told the chip of each candidate, which modulates its last two stages; "
+        "'none': it is not",
+    )
+    chip_numbers: int = Field(8, ge=1, le=256, description="Length of the vector that stands for a chip")
+    unknown_chip: float = Field(
+        0.1, gt=0, lt=1, description="Share of the rows whose chip is hidden in training, for chips that are not known"
     )
     seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
     device: str = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'")
@@ -152,13 +162,15 @@ def predict(
     """Logits of some rows (default: all) from a network in evaluation mode, on the device it is on; shape (n,)."""
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([scalar.name for scalar in network.preprocess.scalars])
+    chips = getattr(network, "chips", ())
+    chip = dataset_chip_codes(dataset, chips) if chips else None
     was_training, device = network.training, next(network.parameters()).device
     network.eval()
     logits = np.empty(rows.size, np.float32)
     with torch.inference_mode():
         for start in range(0, rows.size, batch_size):
             part = rows[start : start + batch_size]
-            inputs = _batch(dataset, numbers, part, network.preprocess.size, device)
+            inputs = _batch(dataset, numbers, part, network.preprocess.size, device, chip=chip)
             logits[start : start + part.size] = network(*inputs).cpu().numpy()
     network.train(was_training)
     return logits
@@ -166,7 +178,10 @@ def predict(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingRows:
-    """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has."""
+    """What a training reads: stamps, raw numbers (n, m), weights (n,), labels (n,) and which rows each part has.
+
+    `chips` are those that the network is told of, and `chip` (n,) the number of each row's one; None: it is not told.
+    """
 
     dataset: LabelledStamps
     scalars: tuple[Scalar, ...]
@@ -174,23 +189,33 @@ class TrainingRows:
     weights: NDArray[np.float32]
     labels: NDArray[np.float32]
     parts: dict[str, NDArray[np.int64]]
+    chips: tuple[str, ...] = ()
+    chip: NDArray[np.int64] | None = None
 
     def inputs(
         self, rows: NDArray[np.int64], size: int, device: torch.device | str, turn: NDArray[np.int64] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Inputs of a network for some rows, each turned by a symmetry of the square."""
-        return _batch(self.dataset, self.numbers, rows, size, device, turn)
+        return _batch(self.dataset, self.numbers, rows, size, device, turn, chip=self.chip)
 
 
 def prepare(
-    dataset: LabelledStamps, split: Split, options: Train, scalars: tuple[Scalar, ...] = DEFAULT_SCALARS
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train,
+    scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
+    *,
+    chips: tuple[str, ...] | None = None,
 ) -> TrainingRows:
     """Check what is to be trained on, and weigh it.
+
+    A network that is told the chip knows those of the training part, or `chips`.
 
     Raises
     ------
     InputError
-        When a label is unknown, a part lacks one of the classes, groups cross, or the stamps are too small.
+        When a label is unknown, a part lacks one of the classes, groups cross, the stamps are too small, or chips are
+        wanted and the set tells none.
     """
     dataset.check_split(split)
     check_size(options, dataset.stamp_size)
@@ -208,12 +233,21 @@ def prepare(
             )
     numbers = dataset.scalars([scalar.name for scalar in scalars])
     labels = dataset.labels.astype(np.float32)
-    return TrainingRows(dataset, scalars, numbers, _weights(dataset, rows, options), labels, rows)
+    if chips is None:
+        chips = chips_of_rows(dataset, rows["train"]) if options.chips == "film" else ()
+    chip = dataset_chip_codes(dataset, chips) if chips else None
+    return TrainingRows(dataset, scalars, numbers, _weights(dataset, rows, options), labels, rows, chips, chip)
 
 
 def new_network(rows: TrainingRows, options: Train) -> StampNet:
     """A network with first weights from the global generator, its numbers standardised on the training part."""
     network = build_network(options, rows.scalars)
+    if rows.chips:
+        if not isinstance(network, RealBogusNet):
+            raise InputError(
+                f"network {options.network!r} cannot be told the chip; 'gueststar' can", network=options.network
+            )
+        network.condition(rows.chips, width=options.chip_numbers, unknown_share=options.unknown_chip)
     network.preprocess.fit(rows.numbers[rows.parts["train"]])
     return network.to(options.device)
 
@@ -330,11 +364,14 @@ def _batch(
     size: int,
     device: torch.device | str,
     turn: NDArray[np.int64] | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    *,
+    chip: NDArray[np.int64] | None = None,
+) -> tuple[Tensor, ...]:
     """Inputs of the network for some rows; the stamps are in units of sigma already, so sigma is 1."""
     cube = dataset.stamps(rows, size=size)
     pixels = torch.from_numpy(symmetry(cube, turn) if turn is not None else cube).to(device)
-    return pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device)
+    inputs = (pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device))
+    return inputs if chip is None else (*inputs, torch.from_numpy(chip[rows]).to(device))
 
 
 def _weights(dataset: LabelledStamps, rows: dict[str, NDArray[np.int64]], options: Train) -> NDArray[np.float32]:

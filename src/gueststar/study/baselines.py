@@ -107,4 +107,3 @@ class BaselineStudy(Study):
     def draw(self, results: Results, findings: Findings) -> Figure:
         """AUC and false positives of every network."""
         return arm_panels(results, ("auc", *_RATES))
-
