@@ -72,8 +72,10 @@ def dataset_page() -> str:
     """Return the page of all options of data sets, of their columns and of the reasons of doubt."""
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
+    from gueststar.datasets.simulated import SimulateSet
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
     from gueststar.realbogus.suspicion import REASONS
+    from gueststar.simulate.survey import Survey
 
     parts = [heading("Fields of data sets"), heading("Columns", "-")]
     parts.append("Those of every set; measured numbers have the names of :doc:`candidates`.\n")
@@ -85,6 +87,8 @@ def dataset_page() -> str:
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]
+    parts.append(heading("gueststar dataset simulate --set", "-"))
+    parts += _sections_text(SimulateSet, line="~", elsewhere={Survey: "survey"})
     return "\n".join(parts)
 
 

@@ -100,6 +100,73 @@ def build(
         _print(made)
 
 
+@app.command()
+def simulate(
+    out: Out,
+    pairs: Annotated[
+        int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames, each of another field.")
+    ] = None,
+    chips: Annotated[
+        str | None,
+        typer.Option("--chips", metavar="LIST", help="Chips of Tomo-e Gozen to which pairs are dealt in turn; or all."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="A:B:C", help="Sizes of train, validation and test. [default: 2:1:1]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of everything that is drawn.")] = None,
+    real: Annotated[
+        list[Path] | None,
+        typer.Option("--real", metavar="DIR", help="Real frames that artificial reals are put into; again for more."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Options of the set, a TOML file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one option, such as pairs.worse_passes=4."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; one per core.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a data set from simulated pairs of frames.
+
+    Artificial reals and simulated transients go in before the subtraction;
+    artifacts are what else is found, by the chain as it is and by chains with
+    worse settings, which find more. With --chips each chip has faults of its
+    own. --split 0:0:1 makes a test set. A folder of real frames (--real) is
+    read as `gueststar run` reads it; a file instrument.toml in it is its
+    instrument profile.
+
+    \b
+    gueststar dataset simulate --out my_set --pairs 400
+    gueststar dataset simulate --out chips_set --pairs 840 --chips all --seed 2
+    gueststar dataset simulate --out test_set --pairs 200 --split 0:0:1 --seed 3
+    """  # noqa: D301
+    from gueststar.cli.train import load_frames
+    from gueststar.datasets.simulated import SimulateSet, simulate_dataset
+    from gueststar.instruments import load_instrument
+    from gueststar.night.pool import available_cores
+
+    names = load_instrument("tomoe").chips if chips == "all" else _names(chips)
+    given = {
+        "pairs.n_pairs": pairs, "pairs.seed": seed, "split": None if split is None else _list(split.replace(":", ",")),
+        "pairs.chips": _list(",".join(names), quoted=True) if names else None,
+        "pairs.workers": available_cores() if workers in (None, 0) else workers,
+    }  # fmt: skip
+    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    options = resolve_options(SimulateSet, config, [*overrides, *(set_ or ())])
+    with _stages({"pairs": "pairs of frames"}, quiet=quiet) as progress:
+        frames = load_frames(real, None, None, progress)
+        made = simulate_dataset(out, options, real_images=frames, progress=progress)
+    if not quiet:
+        for text in made.facts.get("failures", ()):
+            errors().print(f"a pass failed: {text}", style="yellow", markup=False, soft_wrap=True)
+        _print(made)
+
+
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Files, or a folder of them.")],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gueststar.training import Training
     from gueststar.types import Image
 
-__all__ = ["train"]
+__all__ = ["load_frames", "train"]
 
 _WORDS = {
     "pairs": "frames processed",
@@ -116,7 +116,7 @@ def train(
             _print_card(card, out)
         return
     with _bars(quiet=quiet) as progress:
-        frames, tests = (_load(folders, instrument, gain, progress) for folders in (real, held_out))
+        frames, tests = (load_frames(folders, instrument, gain, progress) for folders in (real, held_out))
         card = make_and_train(options, out, real_images=frames, held_out_images=tests, progress=progress)
     if not quiet:
         _print_card(card, out)
@@ -145,7 +145,7 @@ def _train_on_set(data: Path, out: Path, options: Training, exclude: str | None,
         return train_stored(options, dataset, out, progress=progress)
 
 
-def _load(
+def load_frames(
     folders: list[Path] | None,
     instrument: str | None,
     gain: float | None,

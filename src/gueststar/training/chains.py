@@ -21,7 +21,7 @@ from gueststar.quality import Quality
 from gueststar.simulate.survey import Survey
 from gueststar.subtract.kernel import Kernel
 
-__all__ = ["Chain", "training_survey", "vary_faults", "worse_chain"]
+__all__ = ["Chain", "chip_survey", "training_survey", "vary_faults", "worse_chain"]
 
 #: Faults of a survey whose strength is drawn anew for every pair, with the largest value that makes sense.
 _FAULTS = {
@@ -98,3 +98,20 @@ def vary_faults(survey: Survey, factor: float, rng: np.random.Generator) -> Surv
     drawn = {name: float(np.exp(rng.uniform(-1, 1) * math.log(factor))) for name in _FAULTS}
     stronger = {name: min(getattr(survey, name) * drawn[name], most) for name, most in _FAULTS.items()}
     return survey.model_copy(update=stronger)
+
+
+def chip_survey(survey: Survey, factor: float, rng: np.random.Generator) -> Survey:
+    """The survey as one chip sees it: its faults weaker or stronger, its point sources rounder or longer.
+
+    Parameters
+    ----------
+    survey : Survey
+    factor : float
+        Each fault, and the ellipticity of point sources, is weaker or stronger by up to this, log-uniformly.
+    rng : Generator
+        Of the chip: the same in all its pairs.
+    """
+    changed = vary_faults(survey, factor, rng)
+    low, high = survey.ellipticity
+    drawn = float(np.exp(rng.uniform(-1, 1) * math.log(factor)))
+    return changed.model_copy(update={"ellipticity": (min(low * drawn, 0.5), min(high * drawn, 0.5))})

@@ -24,13 +24,14 @@ from gueststar.realbogus.train import Progress
 from gueststar.realbogus.writer import DatasetWriter
 from gueststar.simulate.causes import REAL_KINDS
 from gueststar.simulate.night import simulate_pair
-from gueststar.training.chains import Chain, vary_faults, worse_chain
+from gueststar.simulate.survey import Survey
+from gueststar.training.chains import Chain, chip_survey, vary_faults, worse_chain
 from gueststar.training.passes import Origin, TrainingSet, labelled_pass
 from gueststar.types import Image
 
-__all__ = ["RealPair", "make_training_set", "real_pairs", "simulated_rows"]
+__all__ = ["RealPair", "make_training_set", "real_pairs", "set_facts", "simulated_rows", "training_pieces"]
 
-_SIMULATED, _REAL = 1, 2  # first number of the key of each kind of random numbers
+_SIMULATED, _REAL, _CHIP = 1, 2, 3  # first number of the key of each kind of random numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +56,9 @@ def simulated_rows(options: TrainingSet, number: int) -> tuple[list[Dataset], li
         Why the others did not.
     """
     rng = np.random.default_rng((options.seed, _SIMULATED, number))
-    survey = vary_faults(options.survey, options.fault_factor, rng)
-    pair = simulate_pair(survey, seed=int(rng.integers(2**63)), shape=options.shape)
+    survey, chip = _survey_of_chip(options, number)
+    survey = vary_faults(survey, options.fault_factor, rng)
+    pair = simulate_pair(survey, seed=int(rng.integers(2**63)), shape=options.shape, chip=chip)
     name = f"simulated-{options.seed}-{number}"
     origin = Origin(tile=name, night=name, reference=name, source="simulated")
     # Satellites, hot pixels and other faults change the image too, but they are artifacts.
@@ -76,6 +78,15 @@ def simulated_rows(options: TrainingSet, number: int) -> tuple[list[Dataset], li
         except GueststarError as error:
             failures.append(f"{type(error).__name__} with {chain.name}: {error}")
     return made, failures
+
+
+def _survey_of_chip(options: TrainingSet, number: int) -> tuple[Survey, str]:
+    """The survey as the chip of pair `number` sees it, and the name of the chip."""
+    if not options.chips:
+        return options.survey, "Q1-11"
+    chip = options.chips[number % len(options.chips)]
+    rng = np.random.default_rng((options.camera_seed, _CHIP, *chip.encode()))
+    return chip_survey(options.survey, options.chip_factor, rng), chip
 
 
 def real_pairs(
@@ -150,18 +161,21 @@ def make_training_set(
     total = options.n_pairs + len(real)
     failures: list[str] = []
     with DatasetWriter(folder) as writer:
-        for done, (pieces, wrong) in enumerate(_results(options, real), start=1):
+        for done, (pieces, wrong) in enumerate(training_pieces(options, real), start=1):
             for piece in pieces:
                 writer.add(piece)
             failures += wrong
             if progress is not None:
                 progress("pairs", done, total)
-        writer.facts = _facts(options, real, failures)
+        writer.facts = set_facts(options, real, failures)
     return Dataset.load(folder)
 
 
-def _results(options: TrainingSet, real: Sequence[RealPair]) -> Iterator[tuple[list[Dataset], list[str]]]:
-    """Results in order, from this process or from a pool of fresh ones (a forked torch may hang)."""
+def training_pieces(options: TrainingSet, real: Sequence[RealPair] = ()) -> Iterator[tuple[list[Dataset], list[str]]]:
+    """Rows of each pair, and why passes of it failed: in order, the simulated pairs first.
+
+    They come from this process, or from a pool of fresh ones (a forked torch may hang).
+    """
     simulated, observed = partial(simulated_rows, options), partial(_real_rows, options)
     if options.workers == 1:
         yield from map(simulated, range(options.n_pairs))
@@ -202,7 +216,8 @@ def _real_rows(options: TrainingSet, pair: RealPair) -> tuple[list[Dataset], lis
     return [rows.select(rows.labels != 0) if pair.again and chain.name == "default" else rows], []
 
 
-def _facts(options: TrainingSet, real: Sequence[RealPair], failures: Sequence[str]) -> dict[str, Any]:
+def set_facts(options: TrainingSet, real: Sequence[RealPair], failures: Sequence[str]) -> dict[str, Any]:
+    """How a set was made, as plain values."""
     fields = {field: sum(pair.field == field for pair in real) for field in sorted({pair.field for pair in real})}
     return {
         "options": options.model_dump(mode="json"),

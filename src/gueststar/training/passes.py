@@ -50,6 +50,13 @@ class TrainingSet(Options):
     artifacts_most: int = Field(
         200, ge=1, le=1_000_000, description="Artifacts kept of one pass, drawn at random; so that no frame dominates"
     )
+    chips: tuple[str, ...] = Field(
+        (), description="Chips to which the simulated pairs are dealt in turn; none: all are of one that is not named"
+    )
+    chip_factor: float = Field(
+        2.0, ge=1, le=100, description="Faults of a chip are weaker or stronger by up to this in all its pairs"
+    )
+    camera_seed: int = Field(0, ge=0, description="Of what stays with each chip; sets of one camera have the same")
     stamp_size: int = Field(41, ge=31, le=255, description="Stored width of a stamp, px, odd")
     real_passes: int = Field(60, ge=0, le=100000, description="Passes over pairs of real frames, for each field")
     seed: int = Field(0, ge=0, description="Of everything that is drawn")
