@@ -12,6 +12,7 @@ from gueststar.align import Align
 from gueststar.detect import Detect
 from gueststar.ingest.prepare import measure_image
 from gueststar.quality import Quality, QualityReport
+from gueststar.realbogus.chips.names import CHIP_COLUMN
 from gueststar.realbogus.score import RealBogus
 from gueststar.stamps import CutStamps
 from gueststar.subtract.kernel import Kernel
@@ -89,6 +90,8 @@ def process_pair(
         candidates = (detect or Detect())(difference, science, aligned)
     with watch("stamps"):
         stamps = (cut or CutStamps())(candidates, science, aligned, difference)
+    if CHIP_COLUMN not in candidates.table.colnames:
+        candidates = candidates.with_columns(**{CHIP_COLUMN: np.full(len(candidates), science.chip)})
     with watch("classify"):
         candidates = (classify or RealBogus())(candidates, stamps)
     with watch("quality"):

@@ -33,6 +33,8 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the store, 
 def list_(store: Store = None) -> None:
     """List the models of a store: version, hash, date, quality; * is in use.
 
+    The quality of a set of models is that of its fallback; `show` has each chip.
+
     \b
     gueststar model list --store models
     """  # noqa: D301
@@ -46,6 +48,12 @@ def list_(store: Store = None) -> None:
         table.add_column(name)
     for entry in entries:
         mark = "*" if entry.in_use else ""
+        if entry.models is not None:
+            own = sum(chip.own is not None for chip in entry.models.chips.values())
+            name = f"{entry.models.name} {entry.models.version}, {own} of {len(entry.models.chips)} chips"
+            quality = _quality(entry.card) if entry.card is not None else ("-", "-")
+            table.add_row(mark, entry.folder, name, entry.digest[:12], entry.changed[:10], *quality)
+            continue
         if entry.card is None:
             table.add_row(mark, entry.folder, "cannot be used", "", entry.changed[:10], "", "")
             continue
@@ -62,13 +70,25 @@ def list_(store: Store = None) -> None:
 def show(model: Model = "shipped", store: Store = None) -> None:
     """Show the card of a model: what it takes, how good it is, what it is not good for.
 
+    Of a set of models: each chip with its rows, its AUC and which model serves
+    it, then the card of the fallback.
+
     \b
     gueststar model show shipped
     gueststar model show my_model --store models
     """  # noqa: D301
-    from gueststar.realbogus.card import read_model
+    from gueststar.cli.model_sets import chip_table, set_lines
+    from gueststar.realbogus.card import find_model, read_model
+    from gueststar.realbogus.chips.model_set import is_set, read_set
 
-    card, weights = read_model(_place(model, store))
+    place = _place(model, store)
+    if is_set(find_model(place)):
+        models = read_set(find_model(place))
+        for line in set_lines(models):
+            output().print(line, markup=False, soft_wrap=True)
+        output().print(chip_table(models))
+        output().print("The fallback:")
+    card, weights = read_model(place)
     for line in _lines(card, len(weights)):
         output().print(line, markup=False, soft_wrap=True)
 
@@ -139,6 +159,10 @@ def _lines(card: Card, size: int) -> Iterator[str]:
     yield f"made by gueststar {card.code_version}; licence {card.licence}"
     yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
     yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
+    if card.chips:
+        yield f"told the chip: {', '.join(card.chips)}; any other one is unknown to it"
+    if card.trainable_hash:
+        yield "can be trained further: gueststar train --finetune"
     yield f"score: {card.score_meaning}"
     yield f"threshold {card.threshold:.4f}: {card.threshold_meaning}"
     yield "trained on"

@@ -91,6 +91,8 @@ def pair(
         output().print(_summary(outcome))
         if outcome.status == "rejected":
             output().print(f"[bold magenta]Rejected by a quality gate[/] {escape(outcome.reason)}", soft_wrap=True)
+        if outcome.facts.get("rb_chip_note"):
+            errors().print(str(outcome.facts["rb_chip_note"]), style="yellow", markup=False, soft_wrap=True)
         candidates = read_candidates(out / "candidates.parquet")
         if len(candidates):
             output().print(_table(candidates))

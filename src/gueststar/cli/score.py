@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ def score(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="TABLE", help="Table to write: .parquet, .csv or .json.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="DIR", help="Model folder, a store of models, or shipped.")
+        str, typer.Option("--model", "-m", metavar="DIR", help="Model folder, a set or a store of models, or shipped.")
     ] = "shipped",
     batch: Annotated[int | None, typer.Option("--batch", metavar="N", help="Stamps at once. [default: 64]")] = None,
     sigma: Annotated[
@@ -33,6 +34,10 @@ def score(
         typer.Option(
             "--channels", metavar="LIST", help="Planes in the files, as reference,science,difference; or auto."
         ),
+    ] = None,
+    chip: Annotated[
+        str | None,
+        typer.Option("--chip", metavar="NAME", help="Detector chip of the stamps, where the files do not tell it."),
     ] = None,
     keep_sky: Annotated[bool, typer.Option("--keep-sky", help="The stamps are free of sky; leave them so.")] = False,
     fwhm: Annotated[
@@ -52,12 +57,14 @@ def score(
     \b
     gueststar score stamps.npy --out scores.parquet
     gueststar score alerts/*.avro --out scores.csv --model my_model
+    gueststar score my_set --out scores.parquet --model my_models
     gueststar score stamps.npz --out scores.json --sigma 10,8,12.8 --channels reference,science,difference
     """  # noqa: D301
     from gueststar.datasets.scoring import ScoreFiles, score_files
 
     given = {
         "batch_size": batch, "fwhm_px": fwhm, "threads": threads, "keep_sky": "true" if keep_sky else None,
+        "chip": None if chip is None else json.dumps(chip),
         "sigma": None if sigma is None else f"[{sigma}]", "channels": None if channels is None else f'"{channels}"',
     }  # fmt: skip
     options = resolve_options(ScoreFiles, None, [f"{key}={value}" for key, value in given.items() if value is not None])
@@ -75,7 +82,10 @@ def _print(summary: ScoreSummary, out: Path) -> None:
     for path, planes in summary.planes.items():
         words = f"{path}: planes {planes}; noise {summary.noise[path]}"
         output().print(words, markup=False, soft_wrap=True)
-    words = f"{summary.n} stamps in {out}, {summary.real} of them real: score at or above {summary.threshold:.3f}"
+    limit = "the threshold of its model" if summary.models else f"{summary.threshold:.3f}"
+    words = f"{summary.n} stamps in {out}, {summary.real} of them real: score at or above {limit}"
     output().print(f"{words}; model {summary.model}, {summary.model_hash}", markup=False, soft_wrap=True)
+    for name, count in summary.models.items():
+        output().print(f"{count} by {name}", markup=False, soft_wrap=True)
     for reason, count in summary.unscored.items():
         output().print(f"{count} without a score: {reason}", markup=False, soft_wrap=True)

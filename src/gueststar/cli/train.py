@@ -25,6 +25,8 @@ _WORDS = {
     "held-out pairs": "held-out frames processed",
     "train": "training",
     "folds": "training of the folds",
+    "fallback": "training of the fallback",
+    "chips": "chips done",
 }
 
 
@@ -52,6 +54,33 @@ def train(
             "--network",
             metavar="NAME",
             help="gueststar, or one to compare with: seed, braai, takahashi-simple or takahashi-complex.",
+        ),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option("--per", metavar="chip", help="With --data: a set of models, one for each detector chip."),
+    ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared", help="With --data: one model for all chips that is told the chip; with --per, the fallback."
+        ),
+    ] = False,
+    finetune: Annotated[
+        str | None,
+        typer.Option(
+            "--finetune",
+            metavar="MODEL",
+            help="With --data: start from this model and train its head; with --per, once for each chip.",
+        ),
+    ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(
+            "--fallback",
+            metavar="WHAT",
+            help="With --per, the model of all other chips: all (trained on all rows), shipped, or a folder. "
+            "[default: the model of --finetune, else all]",
         ),
     ] = None,
     pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
@@ -97,6 +126,9 @@ def train(
     gueststar train --out my_model --data my_set --exclude bright_star,flagged
     gueststar train --out my_model --data my_set --labels coteach
     gueststar train --out braai --data my_set --network braai
+    gueststar train --out my_model --data my_set --shared
+    gueststar train --out my_models --data my_set --per chip --workers 4
+    gueststar train --out other --data ztf_set --finetune my_model --set finetune.rows=500
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
     """  # noqa: D301
     from gueststar.night.pool import available_cores
@@ -104,14 +136,20 @@ def train(
 
     given = {
         "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
-        "label_noise.method": labels, "train.network": network,
+        "label_noise.method": labels, "train.network": network, "train.chips": "film" if shared else None,
         "data.workers": available_cores() if workers in (None, 0) else workers,
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    _check_chips(data, per=per, shared=shared, finetune=finetune, fallback=fallback)
     if data is not None or exclude is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
-        card = _train_on_set(data or Path(), out, options, exclude, quiet=quiet)
+        if per is not None:
+            _train_per_chip(
+                data or Path(), out, options, exclude, base=finetune, fallback=fallback, workers=workers, quiet=quiet
+            )  # fmt: skip
+            return
+        card = _train_on_set(data or Path(), out, options, exclude, base=finetune, quiet=quiet)
         if not quiet:
             _print_card(card, out)
         return
@@ -132,7 +170,62 @@ def _refuse_both(data: Path | None, **given: object) -> None:
         raise ConfigError(f"--data trains on what is there; {names[0]} makes a set: give one of both", key="data")
 
 
-def _train_on_set(data: Path, out: Path, options: Training, exclude: str | None, *, quiet: bool) -> Card:
+def _check_chips(
+    data: Path | None, *, per: str | None, shared: bool, finetune: str | None, fallback: str | None
+) -> None:
+    from gueststar.errors import ConfigError
+
+    if per not in (None, "chip"):
+        raise ConfigError(f"--per {per}: models are trained per chip; --per chip is what there is", key="per")
+    if per is None and fallback is not None:
+        raise ConfigError("--fallback is of a set of models; give --per chip, too", key="fallback")
+    if shared and finetune is not None:
+        raise ConfigError(
+            "--shared trains from nothing, --finetune keeps what the model is told; give one of both (a model of "
+            "--shared that is trained further stays one)",
+            key="shared",
+        )
+    used = {"--per": per is not None, "--shared": shared, "--finetune": finetune is not None}
+    if data is None and any(used.values()):
+        name = next(name for name, there in used.items() if there)
+        raise ConfigError(f"{name} needs a data set; give one with --data", key="data")
+
+
+def _train_per_chip(
+    data: Path,
+    out: Path,
+    options: Training,
+    exclude: str | None,
+    *,
+    base: str | None,
+    fallback: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Train a set of models on several processes, of one thread each."""
+    from gueststar.cli.model_sets import chip_table, set_lines
+    from gueststar.night.pool import ProcessMap, available_cores
+    from gueststar.training.per_chip import lost_chip, train_per_chip
+
+    # One GPU does not become quicker by sharing it.
+    n = workers or (1 if options.train.device.startswith("cuda") else available_cores())
+    reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
+    with _bars(quiet=quiet) as progress, ProcessMap(n, lost=lost_chip) as pool:
+        models = train_per_chip(
+            options, data, out, exclude=reasons, base=base, fallback=fallback, mapper=pool if n > 1 else map,
+            progress=progress,
+        )  # fmt: skip
+    if quiet:
+        return
+    for line in set_lines(models):
+        output().print(line, markup=False, soft_wrap=True)
+    output().print(chip_table(models))
+    output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
+
+
+def _train_on_set(
+    data: Path, out: Path, options: Training, exclude: str | None, *, base: str | None, quiet: bool
+) -> Card:
     from gueststar.realbogus.stored import open_dataset
     from gueststar.training import train_stored
 
@@ -142,7 +235,7 @@ def _train_on_set(data: Path, out: Path, options: Training, exclude: str | None,
         text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
         errors().print(text, style="yellow", markup=False, soft_wrap=True)
     with _bars(quiet=quiet) as progress:
-        return train_stored(options, dataset, out, progress=progress)
+        return train_stored(options, dataset, out, base=base, progress=progress)
 
 
 def load_frames(

@@ -19,9 +19,10 @@ from gueststar.options import Options
 from gueststar.realbogus.batches import REASONS, BatchScorer, why_unscored
 from gueststar.realbogus.borders import border_noise
 from gueststar.realbogus.channels import PLANES, check_channels, checked_order, guess_channels, parse_order
+from gueststar.realbogus.chips.routing import chip_note
 from gueststar.realbogus.foreign import matched_snr
 from gueststar.realbogus.scalars import scalars_of
-from gueststar.realbogus.score import LoadedModel, load_model
+from gueststar.realbogus.score import LoadedModel, load_model, model_of_chip
 
 __all__ = ["ScoreFiles", "ScoreSummary", "score_files"]
 
@@ -38,6 +39,7 @@ class ScoreFiles(Options):
     sigma: tuple[float, float, float] | None = Field(
         None, description="Noise of science, reference and difference in the units of the files; None: measured"
     )
+    chip: str = Field("", description="Chip that stamps come from whose file does not tell it")
     keep_sky: bool = Field(False, description="The stamps are free of sky: leave them as they are")
     fwhm_px: float = Field(2.5, gt=0.5, le=30, description="PSF for the S/N of files that do not give one, px")
 
@@ -70,6 +72,8 @@ class ScoreSummary:
         Of each file: how its planes were taken, and what the pixels say.
     noise : dict of str to str
         Of each file: where the noise comes from.
+    models : dict of str to int
+        With a set of models: stamps that each of them scored, by name and version.
     """
 
     model: str
@@ -80,6 +84,7 @@ class ScoreSummary:
     unscored: dict[str, int] = field(default_factory=dict)
     planes: dict[str, str] = field(default_factory=dict)
     noise: dict[str, str] = field(default_factory=dict)
+    models: dict[str, int] = field(default_factory=dict)
 
 
 def score_files(
@@ -102,7 +107,7 @@ def score_files(
         Table to write: ``.parquet``, ``.csv`` or ``.json``.
     options : ScoreFiles, optional
     model : str or path
-        'shipped', a model folder, or a store of models.
+        'shipped', a model folder, a set of models, or a store of models.
     overwrite : bool
         Replace a table that is there.
     progress : callable, optional
@@ -125,13 +130,17 @@ def score_files(
     sources = [open_source(path, scalars=[item.name for item in card.scalars]) for path in files]
     known = sum(source.n or 0 for source in sources)
     summary = ScoreSummary(f"{card.name} {card.version}", card.weights_hash[:16], card.threshold)
+    if loaded.members is not None:
+        models = loaded.members.models
+        summary.model, summary.model_hash = f"{models.name} {models.version}", loaded.members.digest[:16]
+    notes = _Notes(loaded, tell)
     scorer = BatchScorer(loaded, batch_size=options.batch_size, tell=tell)
     with open_table(out, overwrite=overwrite) as table:
         for source in sources:
             if tell is not None:
                 for text in source.warnings:
                     tell(text)
-            for rows in _scored(source, scorer, options, summary):
+            for rows in _scored(source, scorer, options, summary, notes):
                 table.write(rows)
                 summary.n += len(rows)
                 if progress is not None:
@@ -139,7 +148,24 @@ def score_files(
     return summary
 
 
-def _scored(source: StampSource, scorer: BatchScorer, options: ScoreFiles, summary: ScoreSummary) -> Iterator[pa.Table]:
+class _Notes:
+    """Tells of each chip once that the model does not know it."""
+
+    def __init__(self, model: LoadedModel, tell: Callable[[str], None] | None) -> None:
+        self.model, self.tell = model, tell
+        self.seen: set[str] = set()
+
+    def __call__(self, chips: NDArray[np.str_]) -> None:
+        new = sorted(set(np.unique(chips).tolist()) - self.seen)
+        self.seen.update(new)
+        note = chip_note(new, known=self.model.card.chips, members=self.model.members)
+        if note and self.tell is not None:
+            self.tell(note)
+
+
+def _scored(
+    source: StampSource, scorer: BatchScorer, options: ScoreFiles, summary: ScoreSummary, notes: _Notes
+) -> Iterator[pa.Table]:
     order: tuple[str, ...] | None = None
     for piece in source.pieces():
         if order is None:
@@ -148,14 +174,41 @@ def _scored(source: StampSource, scorer: BatchScorer, options: ScoreFiles, summa
             summary.planes[str(source.path)] = told
             summary.noise[str(source.path)] = _noise_source(piece, options)
         cube, sigma, scalars = _prepared(piece, order, scorer.model, options)
-        scores = scorer(cube, sigma, scalars)
+        chips = np.full(len(cube), options.chip) if piece.chips is None else piece.chips
+        chips = np.where(chips == "", options.chip, chips)
+        notes(chips)
+        scores = scorer(cube, sigma, scalars, chips=chips)
         codes = why_unscored(cube, sigma, size=scorer.model.card.stamp_size)
         for code, count in zip(*np.unique(codes[codes > 0], return_counts=True), strict=True):
             summary.unscored[REASONS[code]] = summary.unscored.get(REASONS[code], 0) + int(count)
         missing = 1.0 - np.isfinite(cube).mean(axis=(1, 2, 3))
-        rows = _rows(str(source.path), piece.ids, scores, codes, missing, summary)
-        summary.real += int((scores >= summary.threshold).sum())
+        used = _models_of(scorer.model, chips)
+        rows = _rows(str(source.path), piece.ids, scores, codes, missing, used)
+        summary.real += int((scores >= used.threshold).sum())
+        if scorer.model.members is not None:
+            for name, count in zip(*np.unique(used.name, return_counts=True), strict=True):
+                summary.models[str(name)] = summary.models.get(str(name), 0) + int(count)
         yield rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Used:
+    """Name, hash and threshold of the model of each stamp, shape (n,)."""
+
+    name: NDArray[np.str_]
+    digest: NDArray[np.str_]
+    threshold: NDArray[np.float32]
+
+
+def _models_of(model: LoadedModel, chips: NDArray[np.str_]) -> _Used:
+    there, inverse = np.unique(chips, return_inverse=True)
+    cards = [model_of_chip(model, str(chip)).card for chip in there]
+    which = inverse.reshape(-1)
+    return _Used(
+        np.array([f"{card.name} {card.version}" for card in cards], np.str_)[which],
+        np.array([card.weights_hash[:16] for card in cards], np.str_)[which],
+        np.array([card.threshold for card in cards], np.float32)[which],
+    )
 
 
 def _check_size(cube: NDArray[Any], path: Path, model: LoadedModel) -> None:
@@ -252,19 +305,18 @@ def _rows(
     scores: NDArray[np.float32],
     codes: NDArray[np.int8],
     missing: NDArray[np.floating[Any]],
-    summary: ScoreSummary,
+    used: _Used,
 ) -> pa.Table:
     n, none = len(scores), codes > 0
-    threshold = np.float32(summary.threshold)
     columns = {
         "file": pa.repeat(path, n),
         "id": pa.array(ids.tolist(), pa.string()),
         "rb_score": pa.array(scores, pa.float32(), mask=none),
-        "is_real": pa.array(scores >= threshold, pa.bool_(), mask=none),
+        "is_real": pa.array(scores >= used.threshold, pa.bool_(), mask=none),
         "mask_fraction": pa.array(missing.astype(np.float32)),
         "reason": pa.array([REASONS[code] for code in codes.tolist()], pa.string()),
-        "rb_threshold": pa.repeat(pa.scalar(float(threshold), pa.float32()), n),
-        "rb_model": pa.repeat(summary.model, n),
-        "rb_model_hash": pa.repeat(summary.model_hash, n),
+        "rb_threshold": pa.array(used.threshold, pa.float32()),
+        "rb_model": pa.array(used.name.tolist(), pa.string()),
+        "rb_model_hash": pa.array(used.digest.tolist(), pa.string()),
     }
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)

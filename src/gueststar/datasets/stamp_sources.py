@@ -14,6 +14,7 @@ from gueststar.datasets.importing import Piece
 from gueststar.datasets.stamp_streams import ArrayStream, archive_streams, array_stream
 from gueststar.datasets.ztf import alert_pieces, table_pieces
 from gueststar.errors import InputError
+from gueststar.realbogus.chips.names import CHIP_COLUMN
 from gueststar.realbogus.stored import open_dataset
 
 __all__ = ["StampPiece", "StampSource", "open_source"]
@@ -37,6 +38,8 @@ class StampPiece:
         Noise of each plane in the units of the stamps, which are then free of sky; None: to be measured.
     turned : ndarray of bool, shape (n,), optional
         Stamps whose difference is reference minus science.
+    chips : ndarray of str, shape (n,), optional
+        Chip that each stamp comes from; None: not told.
     """
 
     cube: NDArray[Any]
@@ -44,6 +47,7 @@ class StampPiece:
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sigma: NDArray[Any] | None = None
     turned: NDArray[np.bool_] | None = None
+    chips: NDArray[np.str_] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +81,7 @@ def open_source(path: str | Path, *, scalars: Sequence[str] = ()) -> StampSource
     ----------
     path : path
         ``.npy`` (n, 3, k, k); ``.npz`` with science, reference (or template) and difference (n, k, k), and, where
-        known, ``id``, ``sigma`` (n, 3) and measured numbers under their names in a candidate table; ``.avro``; a data
+        known, ``id``, ``chip``, ``sigma`` (n, 3) and measured numbers under their names in a candidate table; ``.avro``; a data
         set.
     scalars : sequence of str
         Measured numbers that are wanted of a data set.
@@ -174,8 +178,9 @@ def _of_archive(path: Path) -> Iterator[StampPiece]:
                 cube[:, i] += np.asarray(values.pop(f"{name}_offset", np.zeros(rows)), np.float32)[:, None, None]
             sigma, own = values.pop("sigma", None), values.pop("candidate_id", _numbered(start, rows))
             ids = np.asarray(values.pop("id", own)).astype(np.str_)
+            chips = values.pop(CHIP_COLUMN, None)
             numbers = {name: column for name, column in values.items() if column.dtype.kind in "fiu"}
-            yield StampPiece(cube, ids, numbers, sigma)
+            yield StampPiece(cube, ids, numbers, sigma, chips=None if chips is None else chips.astype(np.str_))
 
 
 def _of_foreign(pieces: Iterator[Piece]) -> Iterator[StampPiece]:
@@ -184,23 +189,28 @@ def _of_foreign(pieces: Iterator[Piece]) -> Iterator[StampPiece]:
         n = len(piece.cube)
         ids = np.asarray(piece.columns.get("candidate_id", np.full(n, ""))).astype(np.str_)
         ids = np.where(ids == "", _numbered(start, n), ids)
-        numbers = {name: np.asarray(column) for name, column in piece.columns.items()}
+        chips = piece.columns.get(CHIP_COLUMN)
+        chips = None if chips is None else np.asarray(chips).astype(np.str_)
+        numbers = {name: np.asarray(column) for name, column in piece.columns.items() if name != CHIP_COLUMN}
         numbers = {name: column for name, column in numbers.items() if column.dtype.kind in "fiu"}
-        yield StampPiece(piece.cube, ids, numbers, turned=piece.turned)
+        yield StampPiece(piece.cube, ids, numbers, turned=piece.turned, chips=chips)
         start += n
 
 
 def _dataset(path: Path, scalars: Sequence[str]) -> StampSource:
     data = open_dataset(path)
     there = set(data.column_names)
+    own = (CHIP_COLUMN,) if CHIP_COLUMN in there else ()
     parts = sorted({part for name in scalars for part in name.split("/")} & there)
 
     def pieces() -> Iterator[StampPiece]:
-        for batch in data.batches(batch_size=_ROWS, columns=(*parts, "candidate_id")):
+        for batch in data.batches(batch_size=_ROWS, columns=(*parts, *own, "candidate_id")):
             columns = dict(batch.columns)
             ids = np.asarray(columns.pop("candidate_id")).astype(np.str_)
             ids = np.where(ids == "", batch.rows.astype(np.str_), ids)
-            yield StampPiece(batch.cube, ids, columns, np.ones((len(batch), 3), np.float32))
+            chips = columns.pop(CHIP_COLUMN, None)
+            sigma = np.ones((len(batch), 3), np.float32)
+            yield StampPiece(batch.cube, ids, columns, sigma, chips=None if chips is None else chips.astype(np.str_))
 
     told = tuple(f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}" for item in data.damaged)
     return StampSource(path, len(data), pieces, known_planes=True, warnings=told)

@@ -85,7 +85,7 @@ def facts_of(result: PairResult, threshold: float) -> dict[str, Fact]:
         "zeropoint_source": science.zeropoint_source, "band": science.band, "exposure_s": science.exposure_s,
         "engine": difference.engine, "masked_fraction": float(1.0 - good.mean()),
         "rb_model": str(meta.get("rb_model", "")), "rb_model_hash": str(meta.get("rb_model_hash", "")),
-        "rb_threshold": threshold,
+        "rb_threshold": threshold, **({"rb_chip_note": note} if (note := str(meta.get("rb_chip_note", ""))) else {}),
     }  # fmt: skip
 
 

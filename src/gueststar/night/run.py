@@ -17,7 +17,7 @@ from gueststar.night.ledger import Ledger, Progress, open_run
 from gueststar.night.pair import check_device
 from gueststar.night.pool import Mapper, ProcessMap
 from gueststar.night.steps import Run, process_night
-from gueststar.realbogus.card import read_model
+from gueststar.realbogus.card import model_hash
 from gueststar.types import Outcome
 
 __all__ = ["NightResult", "run_night"]
@@ -106,7 +106,7 @@ def run_night(
     earlier = None
     if reference_dir is not None:
         earlier = find_frames(Path(reference_dir), instrument=config.instrument)
-    model = read_model(config.classify.model)[0].weights_hash
+    model = model_hash(config.classify.model)
     open_run(out, config_hash=hashed, night=night, overwrite=overwrite)
     ledger = Ledger(out, hashed, progress or _silent, _record(night, config, hashed))
     ledger.write(finished=False)

@@ -41,7 +41,12 @@ class BatchScorer:
         self._tell = tell
 
     def __call__(
-        self, cube: NDArray[np.floating[Any]], sigma: NDArray[np.floating[Any]], scalars: NDArray[np.floating[Any]]
+        self,
+        cube: NDArray[np.floating[Any]],
+        sigma: NDArray[np.floating[Any]],
+        scalars: NDArray[np.floating[Any]],
+        *,
+        chips: NDArray[np.str_] | None = None,
     ) -> NDArray[np.float32]:
         """Scores, shape (n,), of stamps as `score_stamps` takes them; NaN where `why_unscored` has a reason.
 
@@ -51,13 +56,17 @@ class BatchScorer:
             When the shapes do not fit, or the memory does not suffice for one stamp.
         """
         scores = np.empty(len(cube), np.float32)
+        # Rows of one chip go together, so that a set of models has whole batches, too.
+        order = np.argsort(chips, kind="stable") if chips is not None and self.model.members is not None else None
         start = 0
         while start < len(cube):
-            rows = slice(start, start + self.batch_size)
+            rows: Any = slice(start, start + self.batch_size)
+            rows = rows if order is None else order[rows]
             try:
                 scores[rows] = score_stamps(
-                    cube[rows], sigma[rows], scalars[rows], self.model, batch_size=self.batch_size
-                )
+                    cube[rows], sigma[rows], scalars[rows], self.model, batch_size=self.batch_size,
+                    chips=None if chips is None else chips[rows],
+                )  # fmt: skip
             except (MemoryError, RuntimeError) as error:
                 self._halve(error)
                 continue

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from gueststar import __version__
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
+from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
-from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
+from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Train, Trained
 
-__all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset"]
+__all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset", "thresholds_of_rows"]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
 
@@ -64,6 +65,7 @@ def describe_model(
         stamp_size=trained.network.preprocess.size,
         normalisation=trained.network.normalisation + _hidden(trained.network),
         scalars=tuple(CardScalar(name=item.name, compression=item.compression) for item in scalars),
+        chips=tuple(getattr(trained.network, "chips", ())),
         score_meaning=_MEANING[options.balance],
         threshold=_threshold(trained, dataset, split),
         threshold_meaning=f"{100 * COMPLETENESS:g} % of the reals of the validation part score at or above it",
@@ -85,16 +87,23 @@ def describe_model(
 def score_dataset(
     model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
 ) -> NDArray[np.float32]:
-    """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,)."""
+    """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
+
+    The chip of each row is that of the set's column ``chip``, where it has one.
+    """
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([item.name for item in model.card.scalars])
+    codes, names = dataset_chips(dataset)
+    chips = np.asarray(names, np.str_)
     scores = np.empty(rows.size, np.float32)
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
         # The stamps of a training set are in units of sigma.
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
-        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
+        scores[start : start + part.size] = score_stamps(
+            cube, sigma, numbers[part], model, chips=chips[codes[part]]
+        )  # fmt: skip
     return scores
 
 
@@ -114,7 +123,7 @@ def judge(
     rows = rows[dataset.labels[rows] >= 0]
     scores = score_dataset(model, dataset, rows)
     result = evaluate(dataset.labels[rows], scores, dataset["snr"][rows], name=name)
-    called = scores >= model.card.threshold
+    called = scores >= thresholds_of_rows(model, dataset, rows)
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
     return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
@@ -126,6 +135,14 @@ def _hidden(network: StampNet) -> str:
     hidden = [name for name in SEEN_PLANES if name not in seen.planes]
     hidden += [] if seen.sees_numbers else ["measured numbers"]
     return f"; not seen: {', '.join(hidden)}" if hidden else ""
+
+
+def thresholds_of_rows(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Threshold of the model that scores each row, shape (n,); they differ in a set of models only."""
+    if model.members is None:
+        return np.full(rows.size, model.card.threshold)
+    codes, names = dataset_chips(dataset)
+    return np.array([model_of_chip(model, name).card.threshold for name in names])[codes[rows]]
 
 
 def _threshold(trained: Trained, dataset: LabelledStamps, split: Split) -> float:

@@ -28,9 +28,10 @@ from pydantic import Field
 
 from gueststar.errors import ConfigError, ModelError, OutputError
 from gueststar.options import Options
-from gueststar.realbogus.card import CARD_FILE, STORE_FILE, WEIGHTS_FILE, Card, read_model
+from gueststar.realbogus.card import CARD_FILE, SET_FILE, STORE_FILE, WEIGHTS_FILE, Card, find_model, read_model
 from gueststar.realbogus.checks import check_scores
-from gueststar.realbogus.score import open_model
+from gueststar.realbogus.chips.model_set import ModelSet, is_set, member_folder, read_set, set_hash
+from gueststar.realbogus.score import load_model, model_of_chip, open_model
 
 __all__ = ["Entry", "Promotion", "Stored", "list_models", "promote", "read_store", "rollback", "verify_model"]
 
@@ -41,8 +42,8 @@ class Promotion(Options):
     """A model that is, or was, in use."""
 
     folder: str = Field(min_length=1, description="Name of its folder in the store")
-    weights_hash: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of model.onnx")
-    card_hash: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of card.json")
+    weights_hash: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of model.onnx; of a set, of models.json")
+    card_hash: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of card.json; of a set, of models.json")
     promoted: str = Field(description="When, UTC, ISO 8601")
 
 
@@ -72,6 +73,10 @@ class Entry:
     changed : str
         When its card was written, UTC, ISO 8601.
     in_use : bool
+    models : ModelSet or None
+        Of a set of models; `card` is then that of its fallback.
+    digest : str
+        SHA-256 of the list of a set of models.
     """
 
     folder: str
@@ -79,6 +84,8 @@ class Entry:
     fault: str
     changed: str
     in_use: bool
+    models: ModelSet | None = None
+    digest: str = ""
 
 
 def read_store(store: str | Path) -> Stored:
@@ -114,24 +121,28 @@ def list_models(store: str | Path) -> tuple[Entry, ...]:
     store = Path(store)
     current = read_store(store).current
     entries = []
-    for folder in sorted(path.parent for path in store.glob(f"*/{CARD_FILE}")):
-        card, fault = None, ""
+    for folder in sorted({path.parent for file in (CARD_FILE, SET_FILE) for path in store.glob(f"*/{file}")}):
+        card, fault, models, digest = None, "", None, ""
         try:
+            models, digest = (read_set(folder), set_hash(folder)) if is_set(folder) else (None, "")
             card, _ = read_model(folder)
         except ModelError as error:
-            fault = error.message
-        changed = datetime.fromtimestamp((folder / CARD_FILE).stat().st_mtime, UTC).isoformat(timespec="seconds")
+            fault, models = error.message, None
+        changed = datetime.fromtimestamp(_main_file(folder).stat().st_mtime, UTC).isoformat(timespec="seconds")
         in_use = current is not None and current.folder == folder.name
-        entries.append(Entry(folder.name, card, fault, changed, in_use))
+        entries.append(Entry(folder.name, card, fault, changed, in_use, models, digest))
     return tuple(entries)
 
 
 def verify_model(model: str | Path) -> tuple[Card, str]:
     """Read a model, compare its hashes, load it, and score the check stamps of its card.
 
+    Of a set of models every one is verified.
+
     Returns
     -------
     Card
+        Of a set, that of its fallback.
     str
         What was checked, in words.
 
@@ -140,6 +151,9 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
     ModelError
         When a file is missing or was changed, the network cannot be run, or its scores are not those of the card.
     """
+    folder = find_model(model)
+    if is_set(folder):
+        return _verify_set(folder)
     card, weights = read_model(model)
     loaded = open_model(card, weights)
     if not card.check_scores:
@@ -156,6 +170,17 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
             difference=worst,
         )
     return card, f"the weights are those of the card, and {len(found)} check scores agree to {worst:.1g}"
+
+
+def _verify_set(folder: Path) -> tuple[Card, str]:
+    models = read_set(folder)
+    card, told = verify_model(member_folder(folder, models.fallback))
+    loaded = load_model(folder)
+    own = [chip for chip, entry in models.chips.items() if entry.own is not None]
+    for chip in own:
+        verify_model(member_folder(folder, models.member(chip)))
+        model_of_chip(loaded, chip)
+    return card, f"{told}; so are the models of {len(own)} chips of the set"
 
 
 def promote(store: str | Path, folder: str) -> Promotion:
@@ -182,11 +207,11 @@ def promote(store: str | Path, folder: str) -> Promotion:
             f"{store} holds no model {folder!r}; it has {', '.join(there) or 'none'}: train into it, or copy one there",
             store=str(store),
         )
-    card, _ = verify_model(store / folder)
+    verify_model(store / folder)
     made = Promotion(
         folder=folder,
-        weights_hash=card.weights_hash,
-        card_hash=_file_hash(store / folder / CARD_FILE),
+        weights_hash=_weights_hash(store / folder),
+        card_hash=_file_hash(_main_file(store / folder)),
         promoted=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _write(store, Stored(history=(*stored.history, made)))
@@ -209,7 +234,7 @@ def rollback(store: str | Path) -> Promotion:
         raise ModelError(f"{store}: no model was in use before the present one; promote another", store=str(store))
     before = stored.history[-2]
     verify_model(store / before.folder)
-    if (_file_hash(store / before.folder / WEIGHTS_FILE), _file_hash(store / before.folder / CARD_FILE)) != (
+    if (_weights_hash(store / before.folder), _file_hash(_main_file(store / before.folder))) != (
         before.weights_hash,
         before.card_hash,
     ):
@@ -235,6 +260,15 @@ def _write(store: Path, stored: Stored) -> None:
         raise OutputError(f"{store / STORE_FILE} cannot be written: {error}", path=str(store)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _main_file(folder: Path) -> Path:
+    """The file that vouches for all others of a model, or of a set of models."""
+    return folder / (SET_FILE if is_set(folder) else CARD_FILE)
+
+
+def _weights_hash(folder: Path) -> str:
+    return _file_hash(folder / (SET_FILE if is_set(folder) else WEIGHTS_FILE))
 
 
 def _file_hash(path: Path) -> str:

@@ -5,6 +5,8 @@ Nothing here grows with the stamps: a row costs about 20 bytes, and 4 to 8 more 
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -91,18 +93,45 @@ class StoredDataset:
         self._shards = tuple(shards)
         self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
         self._schema = pq.read_schema(shards[0].files(folder)[1])
+        self._chosen_by = ""
         self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
         if excluded:
             codes, texts = self.codes("suspicion")
             drop = np.array([has_reason(text, excluded) for text in texts], bool)[codes]
             ends = np.cumsum([0, *(shard.n for shard in shards)])
             self._kept = [np.flatnonzero(~drop[a:b]).astype(np.int32) for a, b in pairwise(ends)]
-        self._shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(kept) for kept in self._kept])
-        self._row = np.concatenate(self._kept) if shards else np.empty(0, np.int32)
+        self._number()
         self.labels: NDArray[np.int8] = np.asarray(self["label"], np.int8)
         wrong = np.setdiff1d(self.labels, (-1, 0, 1))
         if wrong.size:
             raise InputError(f"{folder}: label {wrong[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
+
+    def _number(self) -> None:
+        """Number the rows that are used."""
+        self._shard = np.repeat(np.arange(len(self._kept), dtype=np.int32), [len(kept) for kept in self._kept])
+        self._row = np.concatenate(self._kept) if self._kept else np.empty(0, np.int32)
+
+    def select(self, rows: NDArray[np.integer[Any]]) -> StoredDataset:
+        """Some of the rows, in their order, as a set of its own; shards without any of them are not read again.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (m,)
+            Their numbers in this set.
+        """
+        rows = np.unique(rows)
+        made = copy.copy(self)
+        shard, row = self._shard[rows], self._row[rows]
+        there = np.unique(shard).tolist() or [0]
+        made._shards = tuple(self._shards[i] for i in there)
+        made._files = ShardFiles([item.files(self.folder)[0] for item in made._shards])
+        made._kept = [row[shard == i] for i in there]
+        made._number()
+        made.labels = self.labels[rows]
+        digest = hashlib.blake2b(f"{self.content_hash()} {len(self)} ".encode(), digest_size=16)
+        digest.update(rows.astype(np.int64).tobytes())
+        made._chosen_by = digest.hexdigest()
+        return made
 
     def __len__(self) -> int:
         return len(self._row)
@@ -136,8 +165,8 @@ class StoredDataset:
         return {**self.manifest.provenance, **{name: value for name, value in left_out.items() if value}}
 
     def content_hash(self) -> str:
-        """Hash of all that the set holds, as its manifest tells it."""
-        return self.manifest.content_hash
+        """Hash of all that the set holds, as its manifest tells it; of chosen rows, of which they are, too."""
+        return self._chosen_by or self.manifest.content_hash
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as numbers: code of each row, and the text of each code."""

@@ -96,8 +96,8 @@ class BaselineStudy(Study):
             verdict = "is reached" if all(won) else "is not reached"
             sentences.insert(
                 0,
-                "At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, with intervals "
-                f"clear of no difference: {verdict}.",
+                "At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, with "
+                f"intervals clear of no difference: {verdict}.",
             )
         header = ("network", "FPR at TPR 90 %", "FPR at TPR 98 %", "ours / theirs at 90 %", "ours / theirs at 98 %")
         absent = [name for name in self.networks if name not in results.words]

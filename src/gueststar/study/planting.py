@@ -47,6 +47,15 @@ class Relabelled:
         """Width of the stamps, px."""
         return self.base.stamp_size
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns that can be asked for."""
+        return self.base.column_names
+
+    def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """A text column as numbers."""
+        return self.base.codes(name)
+
     def __len__(self) -> int:
         return len(self.base)
 

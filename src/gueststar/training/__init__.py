@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gueststar.errors import InputError, OutputError
+from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.options import Options
-from gueststar.realbogus.card import CARD_FILE, Card, write_model
+from gueststar.realbogus.card import CARD_FILE, Card, weights_hash, write_model
+from gueststar.realbogus.chips.finetune import FineTune, fine_tune
+from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
@@ -28,6 +30,7 @@ from gueststar.realbogus.score import LoadedModel, open_model
 from gueststar.realbogus.split import Split, check_split, split_groups
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.train import Progress, Train
+from gueststar.training.chip_plan import PerChip
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
 from gueststar.types import Image
@@ -70,6 +73,8 @@ class Training(Options):
     data: TrainingSet = Field(default_factory=TrainingSet, description="The training set")
     train: Train = Field(Train(), description="The training")
     label_noise: LabelNoise = Field(LabelNoise(), description="What is done about real sources among the artifacts")
+    finetune: FineTune = Field(FineTune(), description="How a trained network goes on with other rows")
+    chips: PerChip = Field(PerChip(), description="When a chip gets a model of its own")
 
 
 def make_and_train(
@@ -146,7 +151,13 @@ def train_model(
 
 
 def train_stored(
-    options: Training, dataset: StoredDataset, out: str | Path, *, progress: Progress | None = None
+    options: Training,
+    dataset: StoredDataset,
+    out: str | Path,
+    *,
+    base: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Card:
     """Train on a data set on disk, as it is divided, and write the model folder; stamps are read when they are needed.
 
@@ -157,7 +168,11 @@ def train_stored(
     dataset : StoredDataset
         From `gueststar.realbogus.stored.open_dataset`.
     out : path
-        New folder: ``model.onnx``, ``card.json`` and ``roc.png``.
+        New folder: ``model.onnx``, ``card.json``, ``weights.npz`` and ``roc.png``.
+    base : str or path, optional
+        Model to start from, whose head is trained on (`gueststar.realbogus.chips.finetune`); None: from nothing.
+    notes : mapping, optional
+        Plain values that the card keeps about the training.
     progress : callable, optional
         Called as progress('train', done, total).
 
@@ -165,12 +180,20 @@ def train_stored(
     ------
     InputError
         When the set is not divided, groups cross, or a part lacks a class.
+    ModelError
+        When `base` cannot be trained further.
     OutputError
         When `out` holds a model already or cannot be written.
     """
     folder = Path(out)
     if (folder / CARD_FILE).exists():
         raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+    if base is not None and options.label_noise.method != "naive":
+        raise ConfigError(
+            f"label_noise.method = {options.label_noise.method}: a model that is trained further believes all labels; "
+            "take naive",
+            key="label_noise.method",
+        )
     split = dataset.split()
     test = split.test[dataset.labels[split.test] >= 0]
 
@@ -179,7 +202,7 @@ def train_stored(
 
     return _made(
         options, dataset, split, out, measure=measure, shown=test, title="test part of the data set",
-        caveats=_STORED_CAVEATS, progress=progress,
+        caveats=_STORED_CAVEATS, base=base, notes=notes or {}, progress=progress,
     )  # fmt: skip
 
 
@@ -193,16 +216,34 @@ def _made(
     shown: NDArray[np.int64],
     title: str,
     caveats: Sequence[str],
+    base: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
     progress: Progress | None,
 ) -> Card:
     """Train, describe, measure and write a model, with the curve of the rows `shown`."""
-    trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress)
+    notes = dict(notes or {})
+    if base is None:
+        trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress)
+    else:
+        before, network = read_trainable(base)
+        trained = fine_tune(network, dataset, split, options.train, options.finetune, progress=progress)
+        notes["finetune"] = {
+            **options.finetune.model_dump(mode="json"), "from": f"{before.name} {before.version}",
+            "from_hash": before.weights_hash,
+        }  # fmt: skip
+    trainable = pack_network(trained.network)
     card, weights = describe_model(
         trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
     )
     model = open_model(card, weights)
-    card = card.model_copy(update={"metrics": measure(model)})
-    write_model(out, card, weights)
+    card = card.model_copy(
+        update={
+            "metrics": measure(model),
+            "training": {**card.training, **notes},
+            "trainable_hash": weights_hash(trainable) if trainable else "",
+        }
+    )
+    write_model(out, card, weights, trainable=trainable)
     labels = dataset.labels[shown]
     if shown.size:
         picture = roc_figure(

@@ -1,0 +1,126 @@
+"""A trained network goes on with other rows: its head alone, or its head and the modulation by the chip.
+
+The layers that look at pixels and numbers stay as they are, running statistics of the normalisation included, so a few
+hundred rows are enough: 27,000 weights are trained of 200,000. Transfer of the features of one set to another by training
+the last layers alone: Yosinski et al. 2014 (arXiv 1411.1792).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from torch import nn
+
+from gueststar.errors import InputError
+from gueststar.options import Options
+from gueststar.realbogus.chips.names import dataset_chip_codes
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.deterministic import deterministic
+from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.train import Loop, Progress, Train, Trained, prepare
+
+__all__ = ["FineTune", "fewer_rows", "fine_tune"]
+
+
+class FineTune(Options):
+    """How a trained network goes on with other rows."""
+
+    part: Literal["head", "head+film"] = Field(
+        "head", description="What is trained: 'head', or 'head+film': the modulation by the chip, too"
+    )
+    rows: int | None = Field(
+        None,
+        ge=2,
+        description="Rows of the training part that are used, drawn so that the share of reals stays; none: all",
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak of the one-cycle schedule; in place of train's")
+
+
+def fine_tune(
+    network: RealBogusNet,
+    dataset: LabelledStamps,
+    split: Split,
+    options: Train | None = None,
+    how: FineTune | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train the head of a network on other rows; keep what is best on the validation part.
+
+    Parameters
+    ----------
+    network : RealBogusNet
+        From `gueststar.realbogus.chips.weights_file.read_trainable`. Changed: pass one that is not needed any more.
+    dataset : LabelledStamps
+    split : Split
+    options : Train, optional
+        Passes, batches, seed, device; what builds a network (stamp size, chips) is that of `network`.
+    how : FineTune, optional
+    progress : callable, optional
+        Called with ('train', steps done, steps in all) after every step.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InputError
+        When a part lacks one of the classes, groups cross, the stamps are too small, or the modulation is to be trained
+        and there is none, or none of its chips is in the rows.
+    """
+    options, how = options or Train(), how or FineTune()
+    if how.part == "head+film":
+        _check_film(network, dataset, split)
+    own = options.model_copy(update={"learning_rate": how.learning_rate, "stamp_size": network.preprocess.size})
+    rng = np.random.default_rng((options.seed, 1))
+    rows = prepare(
+        dataset, fewer_rows(split, dataset, how.rows, rng), own, network.preprocess.scalars, chips=network.chips
+    )
+    network.scalar_dropout = options.scalar_dropout
+    for layer in network.head.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = options.dropout
+    if network.film is not None:
+        network.film.unknown_share = options.unknown_chip
+    network.freeze(film=how.part == "head+film")
+    with deterministic(options.seed, device=options.device, threads=options.threads):
+        return Loop(rows, network.to(options.device), own).run(progress)
+
+
+def fewer_rows(split: Split, dataset: LabelledStamps, most: int | None, rng: np.random.Generator) -> Split:
+    """The split with at most so many rows in its training part, both classes in the shares that they have there.
+
+    Raises
+    ------
+    InputError
+        When a class would be left without a row.
+    """
+    labelled = split.train[dataset.labels[split.train] >= 0]
+    if most is None or labelled.size <= most:
+        return split
+    kept = []
+    real = dataset.labels[labelled] == 1
+    n_real = min(max(round(most * float(real.mean())), 1), most - 1)
+    for mine, n in ((real, n_real), (~real, most - n_real)):
+        there = labelled[mine]
+        if not there.size:
+            raise InputError("the training part has one class only; both are needed to train", rows=int(labelled.size))
+        kept.append(rng.choice(there, min(n, there.size), replace=False))
+    return Split(np.sort(np.concatenate(kept)), split.validation, split.test)
+
+
+def _check_film(network: RealBogusNet, dataset: LabelledStamps, split: Split) -> None:
+    if network.film is None:
+        raise InputError(
+            "finetune.part = head+film: the network that it starts from is not conditioned on the chip; take 'head', or "
+            "start from a model of `gueststar train --shared`"
+        )
+    if not dataset_chip_codes(dataset, network.chips)[split.train].any():
+        raise InputError(
+            "finetune.part = head+film: no row comes from a chip that the network knows, which are "
+            f"{', '.join(network.chips[:8])}{' ...' if len(network.chips) > 8 else ''}; take 'head'"
+        )
