@@ -88,6 +88,36 @@ def size(
 
 
 @app.command()
+def chips(
+    data: Data,
+    out: Out,
+    left_out: Annotated[
+        int | None,
+        typer.Option("--left-out", metavar="N", help="Chips left out of training to test on; 0: none. [default: 4]"),
+    ] = None,
+    fewest: Annotated[
+        int | None,
+        typer.Option("--fewest", metavar="N", help="Reals, and artifacts, of a chip that takes part. [default: 30]"),
+    ] = None,
+    test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
+    epochs: Epochs = None, boots: Boots = None, config: Config = None, set_: Set = None, device: Device = None,
+    workers: Workers = 1, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Compare one model for each detector chip with one for all, at equal data and steps.
+
+    Arms: each, mix, all, film (told the chip), head (fine-tuned for each chip),
+    and the shared ones on chips that they were not trained on.
+
+    \b
+    gueststar study chips my_set --out chips
+    gueststar study chips my_set --out chips --arms each,all,film --seeds 0,1
+    """  # noqa: D301
+    from gueststar.study.chips import ChipStudy
+
+    _study(ChipStudy, locals(), {"left_out": left_out, "fewest": fewest})
+
+
+@app.command()
 def contamination(
     data: Data,
     out: Out,

@@ -75,7 +75,7 @@ class Study(Options):
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     #: Fields that say what is run or shown, not how a run is made: they may differ between reruns.
-    selection: ClassVar[frozenset[str]] = frozenset({"seeds", "only", "boots", "image_column", "chip_column"})
+    selection: ClassVar[frozenset[str]] = frozenset({"seeds", "only", "boots", "image_column"})
 
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, max_length=1000, description="Seeds of every arm")
     only: tuple[str, ...] = Field((), description="Arms that are run; empty: all")
@@ -84,7 +84,6 @@ class Study(Options):
         None, ge=4, description="About so many rows of the training part are used, in whole groups; none: all"
     )
     image_column: str = Field("image_id", description="Column that names the image of a candidate, for the intervals")
-    chip_column: str = Field("chip", description="Column that names the chip of a candidate")
     train: Train = Field(Train(), description="The training; its seed is that of each run")
     label_noise: LabelNoise = Field(LabelNoise(), description="What is done about wrong labels")
 

@@ -14,6 +14,7 @@ import numpy as np
 from gueststar import __version__
 from gueststar.errors import GueststarError, StageError
 from gueststar.night.pool import ProcessMap
+from gueststar.realbogus.chips.names import CHIP_COLUMN
 from gueststar.study.base import Arm, Study
 from gueststar.study.files import plain, read_run, write_run, write_table
 from gueststar.study.material import Material
@@ -208,7 +209,7 @@ def _results(study: Study, material: Material, arms: Sequence[Arm], runs: Sequen
         labels=material.labels,
         snr=np.asarray(material.test["snr"])[material.test_rows],
         image=material.images(study.image_column)[0],
-        chip=material.column(study.chip_column).astype(np.str_),
+        chip=material.column(CHIP_COLUMN).astype(np.str_),
         boots=study.boots,
         other_labels=study.other_labels(material),
     )
@@ -218,6 +219,6 @@ def _write_test_rows(folder: Path, material: Material, study: Study) -> None:
     """What the scores of every run belong to, in their order."""
     columns: dict[str, Any] = {"row": material.test_rows, "label": material.test.labels[material.test_rows]}
     columns["snr"] = np.asarray(material.test["snr"])[material.test_rows]
-    for name in dict.fromkeys(("candidate_id", study.image_column, study.chip_column)):
+    for name in dict.fromkeys(("candidate_id", study.image_column, CHIP_COLUMN)):
         columns[name] = material.column(name).astype(np.str_).tolist()
     write_table(folder / "test_rows.parquet", columns)
