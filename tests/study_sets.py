@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from gueststar.errors import InputError
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import split_groups
+from gueststar.realbogus.train import Progress
+from gueststar.study.base import Arm, Scored, Study
+from gueststar.study.figures import arm_panels
+from gueststar.study.material import Material
+from gueststar.study.results import Findings, Results
 from realbogus_stamps import dataset
 
 
@@ -47,3 +54,35 @@ def write_set(
         writer.add(drawn.cube, columns)
         writer.provenance["maker"] = "test"
     return folder
+
+
+class CheapStudy(Study):
+    """Scores that are drawn, not trained: for the tests of what is kept and told."""
+
+    name: ClassVar[str] = "cheap"
+    title: ClassVar[str] = "Drawn scores"
+
+    noise: float = 1.0
+    broken: str = ""
+
+    def all_arms(self, material: Material) -> tuple[Arm, ...]:
+        return Arm("a", "narrow"), Arm("b", "wide", 2.0), Arm("c", "wider")
+
+    def run(self, arm: str, seed: int, material: Material, progress: Progress | None = None) -> Scored:
+        if arm == self.broken:
+            raise InputError("nothing can be drawn for it; take another")
+        width = {"a": 0.5, "b": 1.0, "c": 2.0}[arm] * self.noise
+        rng = np.random.default_rng(seed)
+        scores = 2.0 * material.labels + width * rng.normal(size=material.labels.size)
+        if progress is not None:
+            progress("train", 1, 1)
+        return Scored(scores.astype(np.float32), 7, 3, {"seed": seed})
+
+    def held_fixed(self, material: Material) -> tuple[str, ...]:
+        return ("Everything.",)
+
+    def conclude(self, results: Results) -> Findings:
+        return Findings((f"{len(results.runs)} runs",))
+
+    def draw(self, results: Results, findings: Findings) -> Figure:
+        return arm_panels(results, ("auc", "fpr_at_tpr_0.9"))

@@ -55,18 +55,19 @@ def read_run(folder: Path, arm: str, seed: int, held: Mapping[str, Any], n: int)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         scores = np.load(path.with_suffix(".npy"), mmap_mode="r")
-    except FileNotFoundError:
+        kept = {name: values[name] for name in ("arm", "seed", "n_train", "steps", "seconds", "facts")}
+        before = values["held"]
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} cannot be read: {error}; remove it, and the run is made again") from error
-    if (different := _differences(values["held"], plain(held))) or scores.shape != (n,):
+    if (different := _differences(before, plain(held))) or scores.shape != (n,):
         what = "; ".join(different) or f"{scores.shape[0]} test rows instead of {n}"
         raise OutputError(
             f"{folder} holds runs that were made otherwise: {what}; choose another folder, or give what was given "
             "before",
             path=str(folder),
         )
-    kept = {name: values[name] for name in ("arm", "seed", "n_train", "steps", "seconds", "facts")}
     return Run(scores=scores, **kept)
 
 
