@@ -120,13 +120,13 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def measures(real: np.ndarray, logits: np.ndarray, image: np.ndarray, drawn: np.ndarray | None = None) -> np.ndarray:
+def measures(real: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """AUC and misses at each rate."""
-    return Ranked(real, logits, image).measure(drawn)[[METRICS.index(name) for name in NAMES]]
+    return Ranked(real, logits, np.arange(real.size)).measure()[[METRICS.index(name) for name in NAMES]]
 
 
 def _line(real: np.ndarray, logits: np.ndarray) -> str:
-    area, *missed = measures(real, logits, np.arange(real.size))
+    area, *missed = measures(real, logits)
     return f"AUC {area:.4f}, " + ", ".join(
         f"FNR {100 * value:.1f} % at FPR {rate:g}" for rate, value in zip(RATES, missed, strict=True)
     )

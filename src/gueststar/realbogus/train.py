@@ -90,9 +90,7 @@ class Train(Options):
         if not self.planes and not self.numbers:
             raise ValueError("a network that sees no plane needs numbers=true")
         if self.network != "gueststar" and (len(set(self.planes)) < 3 or not self.numbers):
-            raise ValueError(
-                f"planes and numbers are hidden from 'gueststar' alone; {self.network!r} sees what it sees"
-            )
+            raise ValueError(f"planes and numbers can be hidden from 'gueststar' alone, not from {self.network!r}")
         return self
 
 
