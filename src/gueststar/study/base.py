@@ -138,8 +138,9 @@ class Study(Options):
         raise NotImplementedError
 
     def seeded(self, seed: int, **changes: Any) -> Train:
-        """Options of one training."""
-        return self.train.model_copy(update={"seed": seed, **changes})
+        """Options of one training; one thread unless more are asked for, so that every process gives the same."""
+        threads = max(self.train.threads, 1)
+        return self.train.model_copy(update={"seed": seed, "threads": threads, **changes})
 
 
 def train_and_score(
