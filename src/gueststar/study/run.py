@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def _run_all(missing: list[_Task], tasks: list[_Task], workers: int, tell: Tell 
     if workers == 1:
         _open.cache_clear()
         for task in missing:
-            failures += _run(task, lambda share, t=task: show(share * t.arm.cost, f"; {t.arm.name}, seed {t.seed}"))
+            failures += _run(task, partial(_show_part, show, task))
             made, done = made + 1, done + task.arm.cost
             show()
         _open.cache_clear()
@@ -159,6 +159,11 @@ def _run_all(missing: list[_Task], tasks: list[_Task], workers: int, tell: Tell 
             made, done = made + 1, done + order[number].arm.cost
             show()
     return failures
+
+
+def _show_part(show: Callable[[float, str], None], task: _Task, share: float) -> None:
+    """Tell how far the run in hand is."""
+    show(share * task.arm.cost, f"; {task.arm.name}, seed {task.seed}")
 
 
 def _numbered(pool: ProcessMap, tasks: list[_Task]) -> Iterable[tuple[int, list[Failure]]]:
