@@ -252,6 +252,7 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         point = MappingProxyType({"name": "TPR 0.98", "fpr": {"value": 0.021, "low": 0.01, "high": 0.03}})
         part = MappingProxyType({"name": "tests", "n_real": 70, "n_bogus": 80, "auc": 0.99, "auc_err": 0.002})
         metrics = MappingProxyType({"simulated": {**part, "points": [point]}})
+        training = MappingProxyType({"history": [{}, {}], "best_epoch": 0, "stopped": "patience"})
 
     def fake(options: Any, out: Path, **more: Any) -> Card:
         given.update(more, options=options, out=out)

@@ -72,6 +72,7 @@ def test_five_lines_with_arrays():
     assert isinstance(result, gueststar.PairResult)
     assert isinstance(result.difference.numpy(), np.ndarray)
     assert result.candidates.table.colnames == [column.name for column in CANDIDATE_COLUMNS] + [
+        "chip",
         "rb_score",
         "reject_reason",
     ]

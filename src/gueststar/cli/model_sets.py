@@ -24,8 +24,8 @@ def set_lines(models: ModelSet) -> Iterator[str]:
         better = sum(a > b for a, b in pairs)
         worst = min(pairs)
         yield (
-            f"mean AUC over {len(pairs)} chips {means[0]:.4f} by their own models, {means[1]:.4f} by the fallback, which "
-            f"{better} beat; worst chip {worst[0]:.4f}"
+            f"mean AUC over {len(pairs)} chips {means[0]:.4f} by their own models, {means[1]:.4f} by the fallback, "
+            f"which {better} beat; worst chip {worst[0]:.4f}"
         )
 
 

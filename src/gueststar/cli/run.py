@@ -116,6 +116,8 @@ def _print_result(result: NightResult, report: Path) -> None:
             f"{total['candidates'] / len(done):.1f} candidates per image, "
             f"{total['real'] / len(done):.1f} above the score threshold"
         )
+    for note in sorted({str(outcome.facts["rb_chip_note"]) for outcome in done if "rb_chip_note" in outcome.facts}):
+        output().print(note, style="yellow", markup=False, soft_wrap=True)
     if any("injected" in outcome.counts for outcome in done):
         _print_recovery(result)
     if result.interrupted:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gueststar.cli.common import Gain, Instrument, Quiet, errors, output, resolve_options
+from gueststar.cli.training_bars import TrainingBars, training_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gueststar.realbogus.card import Card
+    from gueststar.realbogus.stored import StoredDataset
     from gueststar.training import Training
     from gueststar.types import Image
 
 __all__ = ["load_frames", "train"]
 
-_WORDS = {
-    "pairs": "frames processed",
-    "held-out pairs": "held-out frames processed",
-    "train": "training",
-    "folds": "training of the folds",
-    "fallback": "training of the fallback",
-    "chips": "chips done",
-}
+_MOST_THREADS = 8  # more wait for each other: the network is small
+_STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
 
 
 def train(
@@ -111,6 +107,9 @@ def train(
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="Where the network is trained: cpu, cuda or cuda:N.")
     ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget a training that was stopped in the folder, and begin anew.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a training set, train a real/bogus model on it, and measure it.
@@ -120,19 +119,22 @@ def train(
     before the subtraction. A folder of real frames is read as `gueststar run`
     reads it; a file instrument.toml in it is its instrument profile.
 
+    A training that was stopped or killed goes on when the same command is
+    given again, and gives the same model.
+
     \b
     gueststar train --out my_model
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
     gueststar train --out my_model --data my_set --exclude bright_star,flagged
     gueststar train --out my_model --data my_set --labels coteach
-    gueststar train --out braai --data my_set --network braai
     gueststar train --out my_model --data my_set --shared
     gueststar train --out my_models --data my_set --per chip --workers 4
     gueststar train --out other --data ztf_set --finetune my_model --set finetune.rows=500
+    gueststar train --out braai --data my_set --network braai
     gueststar pair science.fits reference.fits --out pair --set classify.model=my_model
     """  # noqa: D301
     from gueststar.night.pool import available_cores
-    from gueststar.training import Training, make_and_train
+    from gueststar.training import Training, make_and_train, train_stored
 
     given = {
         "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
@@ -142,22 +144,48 @@ def train(
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     options = resolve_options(Training, config, [*overrides, *(set_ or ())])
     _check_chips(data, per=per, shared=shared, finetune=finetune, fallback=fallback)
+    if per is not None:
+        _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
+        _train_per_chip(
+            data or Path(), out, options, exclude, base=finetune, fallback=fallback, workers=workers, restart=restart,
+            quiet=quiet,
+        )  # fmt: skip
+        return
+    if not options.train.threads:
+        threads = min(available_cores(), _MOST_THREADS)
+        options = options.model_copy(update={"train": options.train.model_copy(update={"threads": threads})})
     if data is not None or exclude is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
-        if per is not None:
-            _train_per_chip(
-                data or Path(), out, options, exclude, base=finetune, fallback=fallback, workers=workers, quiet=quiet
-            )  # fmt: skip
-            return
-        card = _train_on_set(data or Path(), out, options, exclude, base=finetune, quiet=quiet)
-        if not quiet:
-            _print_card(card, out)
-        return
-    with _bars(quiet=quiet) as progress:
-        frames, tests = (load_frames(folders, instrument, gain, progress) for folders in (real, held_out))
-        card = make_and_train(options, out, real_images=frames, held_out_images=tests, progress=progress)
+
+    def work(bars: TrainingBars | None) -> Card:
+        more: dict[str, Any] = {"restart": restart}
+        if bars is not None:
+            more |= {"progress": bars.progress, "watch": bars.watch}
+        if data is not None:
+            return train_stored(options, _opened(data, exclude), out, base=finetune, **more)
+        frames, tests = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
+        return make_and_train(options, out, real_images=frames, held_out_images=tests, **more)
+
+    card = _uninterrupted(work, out, quiet=quiet)
     if not quiet:
         _print_card(card, out)
+
+
+def _uninterrupted(work: Callable[[TrainingBars | None], Card], out: Path, *, quiet: bool) -> Card:
+    """Do the work; when the user stops it, say how to go on, and leave with 130."""
+    from gueststar.realbogus.checkpoint import CHECKPOINT_FILE
+
+    try:
+        with training_bars(quiet=quiet) as bars:
+            return work(bars)
+    except KeyboardInterrupt:
+        kept = out / CHECKPOINT_FILE
+        text = "Stopped. Nothing of the training was kept yet; the same command begins anew."
+        if kept.is_file():
+            when = time.strftime("%H:%M:%S", time.localtime(kept.stat().st_mtime))
+            text = f"Stopped. The same command goes on from {kept}, kept at {when}; --restart begins anew."
+        errors().print(text, style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
 
 
 def _refuse_both(data: Path | None, **given: object) -> None:
@@ -200,6 +228,7 @@ def _train_per_chip(
     base: str | None,
     fallback: str | None,
     workers: int | None,
+    restart: bool,
     quiet: bool,
 ) -> None:
     """Train a set of models on several processes, of one thread each."""
@@ -210,10 +239,10 @@ def _train_per_chip(
     # One GPU does not become quicker by sharing it.
     n = workers or (1 if options.train.device.startswith("cuda") else available_cores())
     reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
-    with _bars(quiet=quiet) as progress, ProcessMap(n, lost=lost_chip) as pool:
+    with training_bars(quiet=quiet) as bars, ProcessMap(n, lost=lost_chip) as pool:
         models = train_per_chip(
             options, data, out, exclude=reasons, base=base, fallback=fallback, mapper=pool if n > 1 else map,
-            progress=progress,
+            restart=restart, progress=None if bars is None else bars.progress,
         )  # fmt: skip
     if quiet:
         return
@@ -223,19 +252,15 @@ def _train_per_chip(
     output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
 
 
-def _train_on_set(
-    data: Path, out: Path, options: Training, exclude: str | None, *, base: str | None, quiet: bool
-) -> Card:
+def _opened(data: Path, exclude: str | None) -> StoredDataset:
     from gueststar.realbogus.stored import open_dataset
-    from gueststar.training import train_stored
 
     reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
     dataset = open_dataset(data, exclude=reasons)
     for item in dataset.damaged:
         text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
         errors().print(text, style="yellow", markup=False, soft_wrap=True)
-    with _bars(quiet=quiet) as progress:
-        return train_stored(options, dataset, out, base=base, progress=progress)
+    return dataset
 
 
 def load_frames(
@@ -263,14 +288,28 @@ def _print_card(card: Card, out: Path) -> None:
     lines = [
         f"Model {card.name} {card.version} in {out}, {card.parameters} parameters",
         f"threshold {card.threshold:.3f}: {card.threshold_meaning}",
+        *_trained(card.training),
     ]
     for line in lines:
         output().print(line, markup=False, soft_wrap=True)
     output().print(_measured(card.metrics))
     output().print(
-        f"All figures are in {out / 'card.json'}; the curve is {out / 'roc.png'}", markup=False, soft_wrap=True
+        f"All figures are in {out / 'card.json'}; the curves are {out / 'roc.png'} and {out / 'training.png'}",
+        markup=False,
+        soft_wrap=True,
     )
     output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
+
+
+def _trained(training: Mapping[str, Any]) -> list[str]:
+    """How the training went, in words."""
+    if not training.get("history"):
+        return []
+    made, best, stopped = len(training["history"]), training["best_epoch"] + 1, training.get("stopped", "")
+    lines = [f"trained for {made} passes, the best is number {best}; stopped: {_STOPPED.get(stopped, stopped)}"]
+    if training.get("pieces_of_a_step", 1) > 1:
+        lines.append(f"steps were taken in {training['pieces_of_a_step']} pieces for want of memory")
+    return lines
 
 
 def _measured(metrics: Mapping[str, Any]) -> Table:
@@ -294,21 +333,3 @@ def _rate(rate: Mapping[str, Any] | None) -> str:
     if rate is None:
         return "-"
     return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    if quiet:
-        yield None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=errors()) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(_WORDS.get(stage, stage))
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield show

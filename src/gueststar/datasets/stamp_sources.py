@@ -81,8 +81,8 @@ def open_source(path: str | Path, *, scalars: Sequence[str] = ()) -> StampSource
     ----------
     path : path
         ``.npy`` (n, 3, k, k); ``.npz`` with science, reference (or template) and difference (n, k, k), and, where
-        known, ``id``, ``chip``, ``sigma`` (n, 3) and measured numbers under their names in a candidate table; ``.avro``; a data
-        set.
+        known, ``id``, ``chip``, ``sigma`` (n, 3) and measured numbers under their names in a candidate table;
+        ``.avro``; a data set.
     scalars : sequence of str
         Measured numbers that are wanted of a data set.
 

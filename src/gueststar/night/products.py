@@ -55,7 +55,11 @@ PRODUCT_NAMES = frozenset(
 
 #: Columns that stages after detection add: unit and description.
 _ADDED = {
+    "chip": ("", "detector chip of the science image"),
     "rb_score": ("", "real/bogus score, 0 (artifact) to 1 (real)"),
+    "rb_model": ("", "with a set of models: name and version of the one that scored the row"),
+    "rb_model_hash": ("", "with a set of models: first 16 digits of the SHA-256 of its weights"),
+    "rb_threshold": ("", "with a set of models: its threshold"),
     "sky_sigma_science": ("electron", "noise of the sky per pixel in the science stamp"),
     "sky_sigma_reference": ("electron", "noise of the sky per pixel in the reference stamp"),
     "sky_sigma_difference": ("electron", "noise of the sky per pixel in the difference stamp"),

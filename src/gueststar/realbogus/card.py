@@ -42,6 +42,7 @@ class CardScalar(Options):
 
     name: str = Field(description="Column of the candidate table, or ratio of two columns as a/b")
     compression: Compression = Field(description="How the model compresses it; raw numbers go in")
+    context: bool = Field(False, description="Says what stands around a candidate; a table may lack it")
 
 
 class Card(Options):
@@ -82,7 +83,7 @@ class Card(Options):
 
     def network_scalars(self) -> tuple[Scalar, ...]:
         """The measured numbers as the network takes them."""
-        return tuple(Scalar(item.name, item.compression) for item in self.scalars)
+        return tuple(Scalar(item.name, item.compression, item.context) for item in self.scalars)
 
 
 def weights_hash(weights: bytes) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.realbogus.scalars import measured_scalars
+from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.split import Split, check_split
 from gueststar.types import Candidates, Stamps
 
@@ -178,7 +178,7 @@ class Dataset:
 
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Raw measured numbers in the order of a model, shape (n, len(names))."""
-        return measured_scalars(self.candidates(), names)
+        return scalars_of(self.columns, names, n=len(self))
 
     def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:
         """Stamps of some rows, or their centres of width `size`, in units of `sigma`; shape (m, 3, size, size)."""

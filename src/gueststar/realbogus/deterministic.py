@@ -11,7 +11,7 @@ __all__ = ["deterministic"]
 
 
 @contextlib.contextmanager
-def deterministic(seed: int, *, device: str = "cpu", threads: int = 1) -> Iterator[None]:
+def deterministic(seed: int, *, device: str = "cpu", threads: int = 0) -> Iterator[None]:
     """Let what happens inside be the same every time.
 
     Parameters
@@ -21,7 +21,7 @@ def deterministic(seed: int, *, device: str = "cpu", threads: int = 1) -> Iterat
     device : str
         'cpu', 'cuda' or 'cuda:N'; its generator is put back, too.
     threads : int
-        CPU threads inside.
+        CPU threads inside; 0: as many as PyTorch is set to.
     """
     devices = [torch.device(device)] if device.startswith("cuda") else []
     before = torch.get_num_threads()
@@ -30,7 +30,7 @@ def deterministic(seed: int, *, device: str = "cpu", threads: int = 1) -> Iterat
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
         torch.manual_seed(seed)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads or before)
         try:
             yield
         finally:

@@ -21,17 +21,7 @@ from torch import Tensor, nn
 from gueststar.realbogus.chips.film import ChipFilm, modulate
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
-__all__ = [
-    "SEEN_PLANES",
-    "SEEN_SIZE",
-    "MeanNet",
-    "Preprocess",
-    "RealBogusNet",
-    "StampNet",
-    "asinh",
-    "chips_of",
-    "count_parameters",
-]
+__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
 SEEN_PLANES = ("science", "reference", "difference")  #: planes of a stamp, in order
@@ -47,7 +37,7 @@ class Preprocess(nn.Module):
     3. Pixels become asinh(x / 3 sigma); missing ones (NaN, infinite, or in a plane whose sigma is not positive)
        become 0 and their share in each plane becomes a number.
     4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
-       mean.
+       mean. Those of the context get a second number: 1 known, 0 missing.
     5. Planes and numbers that are not to be seen become 0 everywhere.
 
     Parameters
@@ -60,7 +50,7 @@ class Preprocess(nn.Module):
         Planes that are seen, of `SEEN_PLANES`, after turning over: what is called science then is the image in which
         the source is bright. The missing share of a plane goes with it.
     numbers : bool
-        Whether measured numbers are seen. The sign of ``snr`` turns over in any case.
+        Whether measured numbers are seen, the context included. The sign of ``snr`` turns over in any case.
     """
 
     def __init__(
@@ -72,11 +62,8 @@ class Preprocess(nn.Module):
         numbers: bool = True,
     ) -> None:
         super().__init__()
-        unknown = sorted(set(planes) - set(SEEN_PLANES))
-        if unknown or not (planes or numbers):
-            raise ValueError(
-                f"planes {list(planes)}, numbers {numbers}: {', '.join(SEEN_PLANES)}, or numbers, are needed"
-            )
+        if set(planes) - set(SEEN_PLANES) or not (planes or numbers):
+            raise ValueError(f"planes {list(planes)}, numbers {numbers}: any of {', '.join(SEEN_PLANES)}, or numbers")
         names = [scalar.name for scalar in scalars]
         if not names or names[0] != "snr":
             raise ValueError(f"the first measured number must be 'snr', which carries the sign; got {names}")
@@ -90,6 +77,7 @@ class Preprocess(nn.Module):
         if "science_snr" in names and "reference_snr" in names:
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
+        self.context = tuple(i for i, scalar in enumerate(scalars) if scalar.context)
         self.register_buffer("_turned", torch.tensor(turned))
         shown = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
         self.register_buffer("_shown", shown, persistent=False)  # an option, not a weight
@@ -98,8 +86,13 @@ class Preprocess(nn.Module):
 
     @property
     def n_out(self) -> int:
-        """How many numbers leave: the measured ones and the missing share of each plane."""
-        return len(self.scalars) + 3
+        """How many numbers leave: the measured ones, the missing share of each plane, which of the context is known."""
+        return len(self.scalars) + 3 + len(self.context)
+
+    @property
+    def context_columns(self) -> tuple[int, ...]:
+        """Which of the numbers that leave belong to the context."""
+        return (*self.context, *range(len(self.scalars) + 3, self.n_out))
 
     @torch.no_grad()
     def fit(self, scalars: NDArray[np.float32]) -> None:
@@ -132,9 +125,10 @@ class Preprocess(nn.Module):
         if len(self.planes) < len(SEEN_PLANES):
             shown = self.get_buffer("_shown")
             pixels, missing = pixels * shown[:, None, None], missing * shown
+        told = known[:, list(self.context)].to(values.dtype) if self.context else values[:, :0]
         if not self.sees_numbers:
-            values = torch.zeros_like(values)
-        return pixels, torch.cat((values, missing), dim=1)
+            values, told = torch.zeros_like(values), torch.zeros_like(told)
+        return pixels, torch.cat((values, missing, told) if self.context else (values, missing), dim=1)
 
     def seen(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """The centre, turned over where the source has faded, in units of the noise; inputs as in `StampNet`.
@@ -246,6 +240,8 @@ class RealBogusNet(StampNet):
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
     dropout : float
         Chance, in training, that a feature of the head is hidden.
+    context_dropout : float
+        Chance, in training, that the numbers of the context are all hidden, beside what `scalar_dropout` hides.
     """
 
     normalisation = (
@@ -264,10 +260,11 @@ class RealBogusNet(StampNet):
         numbers: bool = True,
         scalar_dropout: float = 0.25,
         dropout: float = 0.1,
+        context_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.preprocess = Preprocess(scalars, size=size, planes=planes, numbers=numbers)
-        self.scalar_dropout = scalar_dropout
+        self.scalar_dropout, self.context_dropout = scalar_dropout, context_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)
         )
@@ -317,9 +314,18 @@ class RealBogusNet(StampNet):
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
+        if self.training and self.preprocess.context:
+            numbers = self._without_context(numbers)
         maps = self._maps(pixels, chip)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+    def _without_context(self, numbers: Tensor) -> Tensor:
+        """Numbers with the whole context of some candidates hidden, as if nothing of it were known."""
+        seen = torch.ones_like(numbers)
+        kept = (torch.rand_like(numbers[:, :1]) >= self.context_dropout).to(numbers.dtype)
+        seen[:, list(self.preprocess.context_columns)] = kept
+        return numbers * seen
 
     def _maps(self, pixels: Tensor, chip: Tensor | None) -> Tensor:
         """Feature maps of the last stage; the last two modulated where there is a modulation."""
@@ -352,7 +358,7 @@ class MeanNet(StampNet):
             for m in members
         ):
             raise ValueError("networks of different kinds, seen sizes or measured numbers have no mean")
-        if any(chips_of(member) != chips_of(first) for member in members):
+        if any(getattr(m, "chips", ()) != getattr(first, "chips", ()) for m in members):
             raise ValueError("networks that know different chips have no mean")
         self.members = nn.ModuleList(members)
 
@@ -369,17 +375,12 @@ class MeanNet(StampNet):
     @property
     def chips(self) -> tuple[str, ...]:
         """Chips that every member knows."""
-        return chips_of(cast(StampNet, self.members[0]))
+        return tuple(getattr(self.members[0], "chips", ()))
 
     def forward(self, cube: Tensor, sigma: Tensor, scalars: Tensor, chip: Tensor | None = None) -> Tensor:
-        """Logit of being real, shape (n,); inputs as in `StampNet`, and the chip as in `RealBogusNet`."""
+        """Logit of being real, shape (n,); inputs as in `StampNet`, with `chip` where the members take it."""
         inputs = (cube, sigma, scalars, chip) if self.chips else (cube, sigma, scalars)
         return torch.stack([member(*inputs) for member in self.members]).mean(dim=0)
-
-
-def chips_of(network: nn.Module) -> tuple[str, ...]:
-    """Chips that a network is conditioned on; none for one that is not."""
-    return tuple(getattr(network, "chips", ()))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -13,6 +13,7 @@ from gueststar import __version__
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.names import dataset_chips
+from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
@@ -64,7 +65,9 @@ def describe_model(
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
         normalisation=trained.network.normalisation + _hidden(trained.network),
-        scalars=tuple(CardScalar(name=item.name, compression=item.compression) for item in scalars),
+        scalars=tuple(
+            CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
+        ),
         chips=tuple(getattr(trained.network, "chips", ())),
         score_meaning=_MEANING[options.balance],
         threshold=_threshold(trained, dataset, split),
@@ -74,12 +77,14 @@ def describe_model(
         training={
             "options": options.model_dump(mode="json"),
             "best_epoch": trained.best_epoch,
+            "stopped": trained.stopped,
+            **({"pieces_of_a_step": trained.pieces} if trained.pieces > 1 else {}),
             "history": [asdict(epoch) for epoch in trained.history],
             "label_noise": dict(trained.label_noise),
         },
         code_version=__version__,
         metrics={},
-        caveats=tuple(caveats),
+        caveats=(*caveats, *context_caveats(scalars)),
     )
     return card.model_copy(update={"check_scores": check_scores(open_model(card, weights))}), weights
 

@@ -5,8 +5,9 @@ Left out, because training could take a short cut through them:
 
 - ``psf_chi2``: artificial reals are drawn with the very PSF model that the fit uses, so theirs is 1 at any brightness,
   while a true bright source shows the error of the model;
-- ``star_distance``: the catalogue of stars is made before the injection, so an artificial real is never in it, while a
-  true transient, found as a source of the science image, is at distance 0;
+- ``star_distance``: it tells where the injector puts artificial reals among the sources of the reference, a choice; one
+  put into the reference, to look like a faded source, is not in the list of its sources, which is made before, while a
+  true variable or faded source is in it, at distance 0. Who wants it nevertheless: `gueststar.realbogus.context`;
 - ``x``, ``y``, ``ra``, ``dec``, ``mjd``, ``band``, ``mask_flags``, identifiers: where and when, not what;
 - ``flux``, ``mag`` and errors: tied to exposure time and depth of the survey; ``snr`` says what is needed.
 
@@ -16,7 +17,7 @@ set, so `gueststar.realbogus.train` weights both classes to the same distributio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -42,10 +43,13 @@ class Scalar:
         Column of the candidate table; ``a/b`` is the ratio of two columns.
     compression : {'log10_abs', 'log1p', 'asinh', 'linear'}
         log10 |v|, log(1 + max(v, 0)), asinh(v) or v; it is inside the network, so raw numbers go in.
+    context : bool
+        Says what stands around a candidate, and may be missing: see `gueststar.realbogus.context`.
     """
 
     name: str
     compression: Compression
+    context: bool = False
 
 
 # The sign of `snr` must come first: the network turns negative candidates over by it.
@@ -63,7 +67,9 @@ DEFAULT_SCALARS: tuple[Scalar, ...] = (
 )
 
 
-def measured_scalars(candidates: Candidates, names: Sequence[str]) -> NDArray[np.float32]:
+def measured_scalars(
+    candidates: Candidates, names: Sequence[str], *, optional: Collection[str] = ()
+) -> NDArray[np.float32]:
     """Raw numbers of every candidate in the order that a model asks for.
 
     Parameters
@@ -72,6 +78,8 @@ def measured_scalars(candidates: Candidates, names: Sequence[str]) -> NDArray[np
         n rows.
     names : sequence of str
         Columns, or ratios of two columns as ``a/b``; `Card.scalars` has them.
+    optional : collection of str
+        Those of them that are NaN for all when the table lacks a column.
 
     Returns
     -------
@@ -85,12 +93,16 @@ def measured_scalars(candidates: Candidates, names: Sequence[str]) -> NDArray[np
     """
     wanted = {part for name in names for part in name.split("/")}
     there = {part: candidates[part] for part in wanted if part in candidates.table.colnames}
-    return scalars_of(there, names, n=len(candidates))
+    return scalars_of(there, names, n=len(candidates), optional=optional)
 
 
-def scalars_of(columns: Mapping[str, NDArray[Any]], names: Sequence[str], *, n: int) -> NDArray[np.float32]:
+def scalars_of(
+    columns: Mapping[str, NDArray[Any]], names: Sequence[str], *, n: int, optional: Collection[str] = ()
+) -> NDArray[np.float32]:
     """The same from columns of n values; see `measured_scalars`."""
-    found = [_column(columns, name) for name in names]
+    nothing = np.full(n, np.nan, np.float32)
+    lacking = {name for name in optional if not set(name.split("/")) <= columns.keys()}
+    found = [nothing if name in lacking else _column(columns, name) for name in names]
     return np.stack(found, axis=1) if found else np.empty((n, 0), np.float32)
 
 

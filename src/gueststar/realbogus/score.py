@@ -91,7 +91,8 @@ class RealBogus(Options):
                 stamps=len(stamps),
             )
         names = [scalar.name for scalar in loaded.card.scalars]
-        numbers = measured_scalars(candidates, names)
+        optional = [scalar.name for scalar in loaded.card.scalars if scalar.context]
+        numbers = measured_scalars(candidates, names, optional=optional)
         chips = candidates[CHIP_COLUMN] if CHIP_COLUMN in candidates.table.colnames else np.full(len(candidates), "")
         chips = chips.astype(np.str_)
         scores = score_stamps(
@@ -201,7 +202,11 @@ def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
     except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
         raise ModelError(f"model {card.name!r}: not a network that can be run: {error}", model=card.name) from error
     found = {item.name: list(item.shape) for item in session.get_inputs()}
-    expected = {"cube": (4, 1, 3), "sigma": (2, 1, 3), "scalars": (2, 1, len(card.scalars))}
+    expected: dict[str, tuple[int, int, Any]] = {
+        "cube": (4, 1, 3),
+        "sigma": (2, 1, 3),
+        "scalars": (2, 1, len(card.scalars)),
+    }
     if card.chips:
         expected["chip"] = (1, 0, next(iter(found.get("chip", ())), None))  # any length
     fits = set(found) == set(expected) and all(

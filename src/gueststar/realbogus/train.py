@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,16 +14,22 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gueststar.errors import InputError
+from gueststar.errors import ConfigError, InputError
 from gueststar.options import Options
+from gueststar.realbogus.augment import Augment, Change
 from gueststar.realbogus.chips.names import chips_of_rows, dataset_chip_codes
-from gueststar.realbogus.dataset import LabelledStamps, symmetry
+from gueststar.realbogus.context import check_context, context_scalars
+from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.evaluate import auc
+from gueststar.realbogus.feed import Batch, Feed
 from gueststar.realbogus.network import RealBogusNet, StampNet
 from gueststar.realbogus.networks import NetworkName, build_network, check_size, shown_scalars
+from gueststar.realbogus.pieces import Pieces, short_of_memory
+from gueststar.realbogus.resume import LoopState
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
+from gueststar.realbogus.watch import Watch
 from gueststar.realbogus.weights import class_weights, matched_weights
 
 __all__ = ["Epoch", "Progress", "Train", "Trained", "predict", "train_network"]
@@ -82,8 +88,32 @@ class Train(Options):
         0.1, gt=0, lt=1, description="Share of the rows whose chip is hidden in training, for chips that are not known"
     )
     seed: int = Field(0, ge=0, description="Of first weights, order, symmetries and dropout")
+    context: tuple[str, ...] = Field(
+        (),
+        description="Columns of the data set that say what stands around a candidate, such as 'star_distance', as "
+        "further inputs; 'column:compression' with log1p (as when not told), linear, asinh or log10_abs",
+    )
+    context_dropout: float = Field(0.5, ge=0, lt=1, description="Chance that the whole context is hidden")
+    augment: Augment = Field(Augment(), description="Changes of the stamps beside the symmetries of the square")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="'bfloat16': convolutions in half the bits while training, weights stay in float32; quicker on "
+        "processors and GPUs that have it",
+    )
     device: str = Field("cpu", description="'cpu', 'cuda' or 'cuda:N'")
-    threads: int = Field(1, ge=1, le=256, description="CPU threads")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="CPU threads; 0: one for each core, at most 8 (in a program: as PyTorch is set). The same number "
+        "gives the same model",
+    )
+    checkpoint_minutes: float = Field(
+        5.0,
+        ge=0,
+        le=10000,
+        description="How often the state within a pass is kept, beside the one after each; 0: never",
+    )
 
     @model_validator(mode="after")
     def _sees_something(self) -> Self:
@@ -113,6 +143,8 @@ class Trained:
     best_epoch: int
     validation_logits: NDArray[np.float32]  #: of the rows of the validation part, in their order
     label_noise: Mapping[str, Any] = field(default_factory=dict)  #: what was done about wrong labels
+    stopped: Literal["patience", "epochs"] = "epochs"  #: why no further pass was made
+    pieces: int = 1  #: a step was taken in so many for want of memory
 
 
 def train_network(
@@ -122,6 +154,7 @@ def train_network(
     *,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train on the training part, keep the weights that are best on the validation part; the test part is not touched.
 
@@ -138,6 +171,8 @@ def train_network(
         Measured numbers that the network takes.
     progress : callable, optional
         Called with ('train', steps done, steps in all) after every step.
+    watch : Watch, optional
+        Told what is reached, and keeps the state: a training that it has a state of goes on from there.
 
     Raises
     ------
@@ -147,7 +182,7 @@ def train_network(
     options = options or Train()
     rows = prepare(dataset, split, options, scalars)
     with deterministic(options.seed, device=options.device, threads=options.threads):
-        return Loop(rows, new_network(rows, options), options).run(progress)
+        return Loop(rows, new_network(rows, options), options).run(progress, watch)
 
 
 def predict(
@@ -165,11 +200,19 @@ def predict(
     was_training, device = network.training, next(network.parameters()).device
     network.eval()
     logits = np.empty(rows.size, np.float32)
+    start = 0
     with torch.inference_mode():
-        for start in range(0, rows.size, batch_size):
+        while start < rows.size:
             part = rows[start : start + batch_size]
-            inputs = _batch(dataset, numbers, part, network.preprocess.size, device, chip=chip)
-            logits[start : start + part.size] = network(*inputs).cpu().numpy()
+            try:
+                inputs = _batch(dataset, numbers, part, network.preprocess.size, device, chip=chip)
+                logits[start : start + part.size] = network(*inputs).cpu().numpy()
+            except (MemoryError, RuntimeError) as error:
+                if not short_of_memory(error) or batch_size == 1:
+                    raise
+                batch_size //= 2
+                continue
+            start += part.size
     network.train(was_training)
     return logits
 
@@ -191,10 +234,10 @@ class TrainingRows:
     chip: NDArray[np.int64] | None = None
 
     def inputs(
-        self, rows: NDArray[np.int64], size: int, device: torch.device | str, turn: NDArray[np.int64] | None = None
+        self, rows: NDArray[np.int64], size: int, device: torch.device | str, change: Change | None = None
     ) -> tuple[Tensor, ...]:
-        """Inputs of a network for some rows, each turned by a symmetry of the square."""
-        return _batch(self.dataset, self.numbers, rows, size, device, turn, chip=self.chip)
+        """Inputs of a network for some rows, each turned by a symmetry of the square and changed else."""
+        return _batch(self.dataset, self.numbers, rows, size, device, change, chip=self.chip)
 
 
 def prepare(
@@ -229,6 +272,8 @@ def prepare(
                 f"the {name} part has {found[1]} reals and {found[0]} artifacts; both are needed: make more pairs",
                 part=name,
             )
+    scalars = (*scalars, *context_scalars(options.context, network=options.network))
+    check_context(dataset, scalars)
     numbers = dataset.scalars([scalar.name for scalar in scalars])
     labels = dataset.labels.astype(np.float32)
     if chips is None:
@@ -242,12 +287,15 @@ def new_network(rows: TrainingRows, options: Train) -> StampNet:
     network = build_network(options, rows.scalars)
     if rows.chips:
         if not isinstance(network, RealBogusNet):
-            raise InputError(
-                f"network {options.network!r} cannot be told the chip; 'gueststar' can", network=options.network
+            raise ConfigError(
+                f"network {options.network!r} cannot be told the chip; take train.network=gueststar, or leave out "
+                "--shared (train.chips=film)",
+                key="train.chips",
             )
         network.condition(rows.chips, width=options.chip_numbers, unknown_share=options.unknown_chip)
     network.preprocess.fit(rows.numbers[rows.parts["train"]])
-    return network.to(options.device)
+    # With the channels of a pixel side by side the convolutions take a third less time on a CPU.
+    return network.to(device=options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class Loop:
@@ -255,8 +303,8 @@ class Loop:
 
     def __init__(self, rows: TrainingRows, network: StampNet, options: Train) -> None:
         self.rows, self.network, self.options = rows, network, options
-        self.rng = np.random.default_rng(options.seed)
-        self.steps = math.ceil(rows.parts["train"].size / options.batch_size)
+        self.feed = Feed(rows, options, network.preprocess.size)
+        self.steps = self.feed.steps
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
@@ -266,62 +314,76 @@ class Loop:
             total_steps=max(self.steps * options.epochs, 2),
             pct_start=options.warm_up,
         )
+        self.at = LoopState()
+        self.pieces = Pieces(lambda _: None)
 
-    def run(self, progress: Progress | None) -> Trained:
-        history: list[Epoch] = []
-        best, best_loss, logits = -1, math.inf, np.empty(0, np.float32)
-        state: dict[str, Tensor] = {}
-        for number in range(self.options.epochs):
-            train_loss = self._pass(number, progress)
+    def run(self, progress: Progress | None, watch: Watch | None = None) -> Trained:
+        """Go through passes until one of the limits, from the state that is kept where there is one."""
+        watch, at = watch or Watch(), self.at
+        self.pieces = Pieces(watch.say)
+        if (kept := watch.kept()) is not None:
+            at = self.at = LoopState.restored(kept, self)
+        while not at.stopped:
+            train_loss = self._pass(progress, watch)
             found = predict(self.network, self.rows.dataset, self.rows.parts["validation"])
             epoch = self.judge(train_loss, found)
-            history.append(epoch)
-            if epoch.validation_loss < best_loss:
-                best, best_loss, logits = number, epoch.validation_loss, found
-                state = self.state()
-            elif number - best >= self.options.patience:
-                break
-        if not state:
+            better = at.add(epoch, found, self.state)
+            watch.say_epoch(at.number, epoch, best=better)
+            at.close_pass(patience=self.options.patience, epochs=self.options.epochs)
+            watch.keep(lambda: at.plain(self))
+        if not at.best_state:
             raise went_astray(self.options)
-        self.network.cpu().load_state_dict(state)
-        return Trained(self.network.eval(), tuple(history), best, logits, {"method": "naive"})
+        self.network.cpu().load_state_dict(at.best_state)
+        return Trained(
+            self.network.eval(), tuple(at.history), at.best, at.logits, {"method": "naive"}, at.stopped, self.pieces.n
+        )
 
-    def _pass(self, number: int, progress: Progress | None) -> float:
-        """One pass over the training part; returns the mean weighted loss."""
-        total = seen = 0.0
-        for i, rows in enumerate(self.batches()):
-            loss = self.loss(rows, self.rng.integers(0, 8, rows.size))
-            self.descend(loss)
-            total += float(loss.detach()) * rows.size
-            seen += rows.size
+    def _pass(self, progress: Progress | None, watch: Watch) -> float:
+        """The rest of one pass over the training part; returns the mean weighted loss of all of it."""
+        at = self.at
+        for i, batch in self.feed.batches(at.number, start=at.step):
+            loss = sum(self.pieces(batch, partial(self._learn, n=len(batch)), clear=self.clear))
+            self.descend()
+            at.count(loss, len(batch))
+            watch.say_step(loss)
+            watch.keep_if_due(lambda: at.plain(self))
             if progress is not None:
-                progress("train", number * self.steps + i + 1, self.options.epochs * self.steps)
-        return total / max(seen, 1.0)
+                progress("train", at.number * self.steps + i + 1, self.options.epochs * self.steps)
+        return at.mean_loss()
 
-    def batches(self) -> list[NDArray[np.int64]]:
-        """Rows of each step of one pass, in a new order."""
-        order = self.rng.permutation(self.rows.parts["train"])
-        # A last step with very few stamps would only disturb the running statistics of the normalisation.
-        return [part for part in np.array_split(order, self.steps) if part.size > 1]
+    def _learn(self, batch: Batch, n: int) -> float:
+        """Add the gradient of a piece of a step of n rows; returns its share of the loss."""
+        loss = self.loss(batch) * (len(batch) / n)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
 
-    def loss(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> Tensor:
-        """What a step makes smaller."""
-        losses, weights = self.losses(rows, turn)
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean over some rows of what a step makes smaller."""
+        losses, weights = self.losses(batch)
         return (losses * weights).mean()
 
-    def losses(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each row in training mode, and its weight; shape (n,) both."""
         self.network.train()
-        device = next(self.network.parameters()).device
-        inputs = self.rows.inputs(rows, self.network.preprocess.size, device, turn)
-        target = torch.from_numpy(self.rows.labels[rows]).to(device)
-        losses = binary_cross_entropy_with_logits(self.network(*inputs), target, reduction="none")
-        return losses, torch.from_numpy(self.rows.weights[rows]).to(device)
+        logits = self.logits(batch)
+        target = torch.from_numpy(self.rows.labels[batch.rows]).to(logits.device)
+        losses = binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return losses, torch.from_numpy(self.rows.weights[batch.rows]).to(logits.device)
 
-    def descend(self, loss: Tensor) -> None:
-        """One step of the optimiser and of its schedule."""
+    def logits(self, batch: Batch) -> Tensor:
+        """What the network, in the mode it is in, says of some rows, in the precision that is wanted; float32."""
+        device = next(self.network.parameters()).device
+        if self.options.precision == "float32":
+            return self.network(*batch.on(device))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return self.network(*batch.on(device)).float()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+
+    def descend(self) -> None:
+        """One step of the optimiser and of its schedule along the gradients that are there."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.schedule.step()
@@ -361,14 +423,18 @@ def _batch(
     rows: NDArray[np.int64],
     size: int,
     device: torch.device | str,
-    turn: NDArray[np.int64] | None = None,
+    change: Change | None = None,
     *,
     chip: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, ...]:
     """Inputs of the network for some rows; the stamps are in units of sigma already, so sigma is 1."""
-    cube = dataset.stamps(rows, size=size)
-    pixels = torch.from_numpy(symmetry(cube, turn) if turn is not None else cube).to(device)
-    inputs = (pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(numbers[rows]).to(device))
+    own = numbers[rows]
+    if change is None:
+        cube = dataset.stamps(rows, size=size)
+    else:
+        cube, own = change.pixels(dataset.stamps(rows, size=size + 2 * change.margin)), change.numbers(own)
+    pixels = torch.from_numpy(cube).to(device)
+    inputs = (pixels, torch.ones(rows.size, 3, device=device), torch.from_numpy(own).to(device))
     return inputs if chip is None else (*inputs, torch.from_numpy(chip[rows]).to(device))
 
 

@@ -9,6 +9,7 @@ to learn from; the column ``chain`` tells them apart, and quality is reported fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from pydantic import Field
 from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.options import Options
 from gueststar.realbogus.card import CARD_FILE, Card, weights_hash, write_model
+from gueststar.realbogus.checkpoint import Checkpoint, identity
 from gueststar.realbogus.chips.finetune import FineTune, fine_tune
 from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.figure import roc_figure
+from gueststar.realbogus.history import write_history
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.networks import check_size
 from gueststar.realbogus.package import describe_model, judge, score_dataset
@@ -30,7 +33,9 @@ from gueststar.realbogus.score import LoadedModel, open_model
 from gueststar.realbogus.split import Split, check_split, split_groups
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.train import Progress, Train
+from gueststar.realbogus.watch import Watch
 from gueststar.training.chip_plan import PerChip
+from gueststar.training.kept_sets import kept_set
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
 from gueststar.types import Image
@@ -84,14 +89,20 @@ def make_and_train(
     real_images: Frames | None = None,
     held_out_images: Frames | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    restart: bool = False,
 ) -> Card:
     """Make a training set, train on it, measure the model and write its folder.
+
+    A training that was stopped goes on when it is called again with the same options: the set that it has made is used
+    again, and its state is in ``checkpoint.pt`` of the folder until the model is written.
 
     Parameters
     ----------
     options : Training
     out : path
-        New folder: ``model.onnx``, ``card.json``, ``roc.png``, and the training set in ``training_set``.
+        New folder: ``model.onnx``, ``card.json``, ``roc.png``, ``training.png``, ``training.csv``, and the training set
+        in ``training_set``.
     real_images : mapping of str to sequence of Image, optional
         Prepared frames of each real field; they go to the training part only.
     held_out_images : mapping of str to sequence of Image, optional
@@ -99,27 +110,35 @@ def make_and_train(
         training frames; the card then says that the same stars were seen.
     progress : callable, optional
         Called as progress(stage, done, total), stages 'pairs', 'held-out pairs' and 'train'.
+    watch : Watch, optional
+        Told what the training reaches; its keeper is not used.
+    restart : bool
+        Forget the state of a training that was stopped; a training set that was made for the same options is kept.
 
     Raises
     ------
     InputError
         When there is too little to train on, or the stamps that would be made are too small for the network.
     OutputError
-        When `out` holds a model already or cannot be written.
+        When `out` holds a model already, or a stopped training of other options or data, or cannot be written.
     """
     folder = Path(out)
     if (folder / CARD_FILE).exists():
         raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
     check_size(options.train, options.data.stamp_size)
-    real = real_pairs(real_images, options.data) if real_images else []
-    dataset = make_training_set(options.data, folder / "training_set", real=real, progress=progress)
+    place = folder / "training_set"
+    dataset = kept_set(place, options.data, real_images or {})
+    if dataset is None:
+        real = real_pairs(real_images, options.data) if real_images else []
+        dataset = make_training_set(options.data, place, real=real, progress=progress)
     held_out = None
     if held_out_images:
-        pairs = real_pairs(held_out_images, options.data, partners=real_images)
-        alone = options.data.model_copy(update={"n_pairs": 0})
-        note = _renamed(progress, "held-out pairs")
-        held_out = make_training_set(alone, folder / "held_out_set", real=pairs, progress=note)
-    return train_model(options, dataset, folder, held_out=held_out, progress=progress)
+        alone, place = options.data.model_copy(update={"n_pairs": 0}), folder / "held_out_set"
+        held_out = kept_set(place, alone, held_out_images)
+        if held_out is None:
+            pairs = real_pairs(held_out_images, options.data, partners=real_images)
+            held_out = make_training_set(alone, place, real=pairs, progress=_renamed(progress, "held-out pairs"))
+    return train_model(options, dataset, folder, held_out=held_out, progress=progress, watch=watch, restart=restart)
 
 
 def train_model(
@@ -129,6 +148,8 @@ def train_model(
     *,
     held_out: Dataset | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    restart: bool = False,
 ) -> Card:
     """Train on a set, measure on its test part and on what was held out, write the model folder.
 
@@ -146,7 +167,7 @@ def train_model(
 
     return _made(
         options, dataset, split, out, measure=measure, shown=_usual(dataset, split.test),
-        title="simulated test part, default chain", caveats=_CAVEATS, progress=progress,
+        title="simulated test part, default chain", caveats=_CAVEATS, progress=progress, watch=watch, restart=restart,
     )  # fmt: skip
 
 
@@ -158,6 +179,8 @@ def train_stored(
     base: str | Path | None = None,
     notes: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    restart: bool = False,
 ) -> Card:
     """Train on a data set on disk, as it is divided, and write the model folder; stamps are read when they are needed.
 
@@ -168,13 +191,18 @@ def train_stored(
     dataset : StoredDataset
         From `gueststar.realbogus.stored.open_dataset`.
     out : path
-        New folder: ``model.onnx``, ``card.json``, ``weights.npz`` and ``roc.png``.
+        New folder: ``model.onnx``, ``card.json``, ``weights.npz``, ``roc.png``, ``training.png`` and
+        ``training.csv``; with the state of a stopped training of the same options and data, that training goes on.
     base : str or path, optional
         Model to start from, whose head is trained on (`gueststar.realbogus.chips.finetune`); None: from nothing.
     notes : mapping, optional
         Plain values that the card keeps about the training.
     progress : callable, optional
         Called as progress('train', done, total).
+    watch : Watch, optional
+        Told what the training reaches; its keeper is not used.
+    restart : bool
+        Forget the state of a training that was stopped.
 
     Raises
     ------
@@ -202,7 +230,7 @@ def train_stored(
 
     return _made(
         options, dataset, split, out, measure=measure, shown=test, title="test part of the data set",
-        caveats=_STORED_CAVEATS, base=base, notes=notes or {}, progress=progress,
+        caveats=_STORED_CAVEATS, base=base, notes=notes or {}, progress=progress, watch=watch, restart=restart,
     )  # fmt: skip
 
 
@@ -219,18 +247,27 @@ def _made(
     base: str | Path | None = None,
     notes: Mapping[str, Any] | None = None,
     progress: Progress | None,
+    watch: Watch | None,
+    restart: bool,
 ) -> Card:
     """Train, describe, measure and write a model, with the curve of the rows `shown`."""
     notes = dict(notes or {})
-    if base is None:
-        trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress)
-    else:
-        before, network = read_trainable(base)
-        trained = fine_tune(network, dataset, split, options.train, options.finetune, progress=progress)
+    parts: dict[str, Any] = {"train": options.train, "label_noise": options.label_noise}
+    before, network = (None, None) if base is None else read_trainable(base)
+    if before is not None:
         notes["finetune"] = {
             **options.finetune.model_dump(mode="json"), "from": f"{before.name} {before.version}",
             "from_hash": before.weights_hash,
         }  # fmt: skip
+        parts |= {"finetune": options.finetune, "base": before}
+    kept = Checkpoint(out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart)
+    watch = replace(watch or Watch(), keeper=kept)
+    if kept.resumed:
+        watch.say(f"going on with the training that was stopped; its state is {kept.path}")
+    if network is None:
+        trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress, watch=watch)
+    else:
+        trained = fine_tune(network, dataset, split, options.train, options.finetune, progress=progress, watch=watch)
     trainable = pack_network(trained.network)
     card, weights = describe_model(
         trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
@@ -243,6 +280,7 @@ def _made(
             "trainable_hash": weights_hash(trainable) if trainable else "",
         }
     )
+    write_history(out, trained, title=f"{card.name} {card.version}: training")
     write_model(out, card, weights, trainable=trainable)
     labels = dataset.labels[shown]
     if shown.size:
@@ -251,6 +289,7 @@ def _made(
             title=f"{card.name} {card.version}: {title}",
         )  # fmt: skip
         picture.savefig(Path(out) / "roc.png")
+    kept.remove()
     return card
 
 

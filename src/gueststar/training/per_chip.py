@@ -89,6 +89,7 @@ def train_per_chip(
     base: str | Path | None = None,
     fallback: str | None = None,
     mapper: Mapper = map,
+    restart: bool = False,
     progress: Progress | None = None,
 ) -> ModelSet:
     """Train a model for each chip of a data set on disk, and write the set.
@@ -110,6 +111,8 @@ def train_per_chip(
         or a model folder. None: `base`, else 'all'.
     mapper : callable, optional
         Maps over the chips, such as a pool of processes.
+    restart : bool
+        Forget the state of a training of the fallback that was stopped.
     progress : callable, optional
         Called as progress(stage, done, total), stages 'fallback' and 'chips'.
 
@@ -136,7 +139,7 @@ def train_per_chip(
     for task, plan in zip(tasks, plans, strict=True):
         if not task.reason:
             _finished(out / chip_folder(task.chip), _recipe(task, dataset.select(plan.rows)))
-    words = _make_fallback(options, dataset, out, base, fallback or (base or "all"), progress)
+    words = _make_fallback(options, dataset, out, base, fallback or (base or "all"), restart, progress)
     results = {}
     for done, result in enumerate(mapper(train_chip, tasks), 1):
         results[result.chip] = result
@@ -177,14 +180,14 @@ def train_chip(task: ChipTask) -> ChipResult:
         there = _finished(folder, recipe)
         if not there:
             try:
-                with_name = task.options.model_copy(
+                own_options = task.options.model_copy(
                     update={
                         "name": f"{task.options.name} {task.chip}",
-                        "train": task.options.train.model_copy(update={"chips": "none"}),
+                        "train": task.options.train.model_copy(update={"chips": "none", "threads": 1}),
                     }
                 )
                 part = _empty(folder)
-                train_stored(with_name, dataset, part, base=task.base, notes={_RECIPE: recipe, "chip": task.chip})
+                train_stored(own_options, dataset, part, base=task.base, notes={_RECIPE: recipe, "chip": task.chip})
                 part.replace(folder)
             except InputError as error:
                 reason = f"its training failed: {error.message}"
@@ -220,14 +223,13 @@ def _recipe(task: ChipTask, dataset: StoredDataset) -> str:
 
 
 def _hash_of(options: Training, dataset: StoredDataset, base: str | None) -> str:
+    train = {k: v for k, v in options.train.model_dump(mode="json").items() if k not in _ELSEWHERE}
     facts = {
-        "name": options.name, "version": options.version, "train": options.train.model_dump(mode="json"),
+        "name": options.name, "version": options.version, "train": train,
         "label_noise": options.label_noise.model_dump(mode="json"), "rows": dataset.content_hash(),
         "finetune": None if base is None else [options.finetune.model_dump(mode="json"), model_hash(base)],
         "code": __version__,
     }  # fmt: skip
-    for name in _ELSEWHERE:
-        facts["train"].pop(name, None)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -254,7 +256,13 @@ def _empty(folder: Path) -> Path:
 
 
 def _make_fallback(
-    options: Training, dataset: StoredDataset, out: Path, base: str | None, which: str, progress: Progress | None
+    options: Training,
+    dataset: StoredDataset,
+    out: Path,
+    base: str | None,
+    which: str,
+    restart: bool,
+    progress: Progress | None,
 ) -> str:
     """Have the fallback in its folder; returns where it comes from, in words."""
     from gueststar.training import train_stored
@@ -264,8 +272,10 @@ def _make_fallback(
         recipe = _hash_of(options, dataset, None)
         if not _finished(folder, recipe):
             note = None if progress is None else (lambda _, done, total: progress("fallback", done, total))
-            part = _empty(folder)
-            train_stored(options, dataset, part, notes={_RECIPE: recipe}, progress=note)
+            # Its state is kept when it is stopped: it has the rows of all chips.
+            part = folder.with_name(f".{folder.name}.part")
+            part = _empty(folder) if (part / CARD_FILE).exists() else part
+            train_stored(options, dataset, part, notes={_RECIPE: recipe}, restart=restart, progress=note)
             part.replace(folder)
         return "trained on the rows of all chips"
     card, _ = read_model(which)
@@ -289,16 +299,19 @@ def _make_fallback(
 
 def _check_inputs(card: Card, options: Training, base: str | None) -> None:
     """Refuse a fallback that takes other stamps or numbers than the models of the chips will."""
+    from gueststar.realbogus.context import context_scalars
+    from gueststar.realbogus.networks import seen_size, shown_scalars
     from gueststar.realbogus.scalars import DEFAULT_SCALARS
 
     before = None if base is None else read_model(base)[0]
-    size = options.train.stamp_size if before is None else before.stamp_size
-    scalars = DEFAULT_SCALARS if before is None else before.network_scalars()
-    if (size or card.stamp_size) != card.stamp_size or card.network_scalars() != scalars:
+    size = seen_size(options.train) if before is None else before.stamp_size
+    wanted = shown_scalars(options.train, (*DEFAULT_SCALARS, *context_scalars(options.train.context)))
+    scalars = wanted if before is None else before.network_scalars()
+    if size != card.stamp_size or card.network_scalars() != scalars:
         raise ConfigError(
             f"the fallback {card.name!r} takes stamps of {card.stamp_size} px and {len(card.scalars)} measured "
-            f"numbers, the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, or "
-            f"train.stamp_size={card.stamp_size}",
+            f"numbers, the models of the chips {size} px and {len(scalars)}; they must agree: choose --fallback all, "
+            f"or train.stamp_size={card.stamp_size}",
             key="fallback",
         )
 

@@ -1,8 +1,8 @@
 """``weights.npz``: the weights of a model as plain arrays, from which a training can go on.
 
 ``model.onnx`` is made for scoring: its layers are merged, and no training starts from it. The arrays here have the
-names of the network's layers and need NumPy alone; ``network.json``, text inside, says how the network is built, and its
-version. The same weights give the same bytes.
+names of the network's layers and need NumPy alone; ``network.json``, text inside, says how the network is built, and
+the version of this form. The same weights give the same bytes.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress, Train, Trained, train_network
+from gueststar.realbogus.watch import Watch
 
 __all__ = ["LabelNoise", "train_robust"]
 
@@ -83,6 +84,7 @@ def train_robust(
     *,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train as `gueststar.realbogus.train.train_network` does, with a method against wrong labels of class 0.
 
@@ -100,6 +102,8 @@ def train_robust(
         Measured numbers that the network takes.
     progress : callable, optional
         Called with (stage, steps done, steps in all), stages 'train' and, for drop-flagged and two-stage, 'folds'.
+    watch : Watch, optional
+        As `train_network` takes it; each training of a method that takes several has its own name.
 
     Returns
     -------
@@ -118,18 +122,19 @@ def train_robust(
     if noise.method == "coteach":
         return coteach.train(
             dataset, split, options, forget_rate=noise.forget_rate, ramp_epochs=noise.ramp_epochs,
-            average=noise.average, scalars=scalars, progress=progress,
+            average=noise.average, scalars=scalars, progress=progress, watch=watch,
         )  # fmt: skip
     if noise.method == "ensemble":
-        return ensemble.train(dataset, split, options, scalars=scalars, progress=progress)
+        return ensemble.train(dataset, split, options, scalars=scalars, progress=progress, watch=watch)
     if noise.method == "drop-flagged":
         return flagged.train(
-            dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, scalars=scalars, progress=progress
-        )
+            dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, scalars=scalars,
+            progress=progress, watch=watch,
+        )  # fmt: skip
     if noise.method == "two-stage":
         return two_stage.train(
             dataset, split, options, folds=noise.folds, flag_above=noise.flag_above, flag_reals=noise.flag_reals,
             alpha=noise.smooth_weight, epsilon=noise.smooth_radius, rank_weight=noise.rank_weight, scalars=scalars,
-            progress=progress,
+            progress=progress, watch=watch,
         )  # fmt: skip
-    return train_network(dataset, split, options, scalars=scalars, progress=progress)
+    return train_network(dataset, split, options, scalars=scalars, progress=progress, watch=watch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gueststar.realbogus.dataset import LabelledStamps
@@ -9,6 +11,7 @@ from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Progress, Train, Trained, predict, train_network
+from gueststar.realbogus.watch import Watch
 
 __all__ = ["other_seed", "train"]
 
@@ -25,18 +28,20 @@ def train(
     *,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train two networks one after the other; history and best pass are those of the first."""
-    trained = []
+    trained, watch = [], watch or Watch()
     for number in range(2):
         seed = other_seed(options.seed, number) if number else options.seed
         own = options.model_copy(update={"seed": seed})
         note = None if progress is None else _piece(progress, "train", number, 2)
-        trained.append(train_network(dataset, split, own, scalars=scalars, progress=note))
+        seen = watch.of(f"network {number + 1} of 2")
+        trained.append(train_network(dataset, split, own, scalars=scalars, progress=note, watch=seen))
     network = MeanNet([item.network for item in trained]).eval()
     rows = split.validation[dataset.labels[split.validation] >= 0]
     facts = {"method": "ensemble", "networks": len(trained)}
-    return Trained(network, trained[0].history, trained[0].best_epoch, predict(network, dataset, rows), facts)
+    return replace(trained[0], network=network, validation_logits=predict(network, dataset, rows), label_noise=facts)
 
 
 def _piece(progress: Progress, stage: str, number: int, pieces: int) -> Progress:

@@ -7,6 +7,8 @@ confident learning (Northcutt et al. 2021, JAIR 70, 1373).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from gueststar.realbogus.label_noise.forget import LARGEST_RATE
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import GROUP_COLUMNS, Split, connected_groups
 from gueststar.realbogus.train import Progress, Train, Trained, TrainingRows, predict, prepare, train_network
+from gueststar.realbogus.watch import Watch
 
 __all__ = ["flag", "folds_of", "train", "without"]
 
@@ -30,10 +33,13 @@ def train(
     flag_above: float = 0.5,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train without the flagged rows; fields of `LabelNoise`, the rest as in `train_network`."""
-    rows = flag(dataset, split, options, folds=folds, flag_above=flag_above, scalars=scalars, progress=progress)
-    trained = train_network(dataset, without(split, rows), options, scalars=scalars, progress=progress)
+    rows = flag(
+        dataset, split, options, folds=folds, flag_above=flag_above, scalars=scalars, progress=progress, watch=watch
+    )
+    trained = train_network(dataset, without(split, rows), options, scalars=scalars, progress=progress, watch=watch)
     shares = {
         name: float(np.isin(part, rows).sum() / max(int((dataset.labels[part] == 0).sum()), 1))
         for name, part in split.parts().items()
@@ -41,8 +47,7 @@ def train(
     }
     facts = {"method": "drop-flagged", "folds": folds, "flag_above": flag_above, "left_out_share": shares}
     validation = split.validation[dataset.labels[split.validation] >= 0]
-    logits = predict(trained.network, dataset, validation)
-    return Trained(trained.network, trained.history, trained.best_epoch, logits, facts)
+    return replace(trained, validation_logits=predict(trained.network, dataset, validation), label_noise=facts)
 
 
 def flag(
@@ -55,6 +60,7 @@ def flag(
     reals: bool = False,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> NDArray[np.int64]:
     """Rows of class 0, of the training and validation parts, that networks call real which have not seen them.
 
@@ -81,7 +87,8 @@ def flag(
         own = options.model_copy(update={"seed": other_seed(options.seed, number + 1)})
         kept = Split(part[fold != number], validation, np.empty(0, np.int64))
         note = None if progress is None else _piece(progress, number, folds)
-        trained = train_network(dataset, kept, own, scalars=scalars, progress=note)
+        seen = None if watch is None else watch.of(f"fold {number + 1} of {folds}")
+        trained = train_network(dataset, kept, own, scalars=scalars, progress=note, watch=seen)
         inside[fold == number] = predict(trained.network, dataset, part[fold == number])
         outside += trained.validation_logits / folds
     cut = np.log(flag_above / (1.0 - flag_above))

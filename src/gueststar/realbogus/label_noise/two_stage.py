@@ -34,11 +34,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.deterministic import deterministic
+from gueststar.realbogus.feed import Batch
 from gueststar.realbogus.label_noise.flagged import flag, without
 from gueststar.realbogus.network import StampNet
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Loop, Progress, Train, Trained, TrainingRows, new_network, predict, prepare
+from gueststar.realbogus.watch import Watch
 
 __all__ = ["SmoothLoop", "ranking", "smoothness", "train"]
 
@@ -58,11 +60,12 @@ def train(
     rank_weight: float = 0.0,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train without the labels of the flagged rows; fields of `LabelNoise`, the rest as in `train_network`."""
     flagged = flag(
         dataset, split, options, folds=folds, flag_above=flag_above, reals=flag_reals, scalars=scalars,
-        progress=progress,
+        progress=progress, watch=watch,
     )  # fmt: skip
     rows = prepare(dataset, without(split, flagged), options, scalars)
     unlabelled = np.intersect1d(split.train, flagged)
@@ -73,7 +76,7 @@ def train(
             mixed, new_network(rows, options), options, unlabelled, alpha=alpha, epsilon=epsilon,
             rank_weight=rank_weight,
         )  # fmt: skip
-        trained = loop.run(progress)
+        trained = loop.run(progress, watch)
     shares = {
         name: {
             word: float((dataset.labels[np.intersect1d(part, flagged)] == label).sum())
@@ -88,8 +91,7 @@ def train(
         "unlabelled_share": shares,
     }  # fmt: skip
     validation = split.validation[dataset.labels[split.validation] >= 0]
-    logits = predict(trained.network, dataset, validation)
-    return Trained(trained.network, trained.history, trained.best_epoch, logits, facts)
+    return replace(trained, validation_logits=predict(trained.network, dataset, validation), label_noise=facts)
 
 
 class SmoothLoop(Loop):
@@ -111,20 +113,20 @@ class SmoothLoop(Loop):
         self.labelled[unlabelled] = False
         self.alpha, self.epsilon, self.rank_weight = alpha, epsilon, rank_weight
 
-    def loss(self, rows: NDArray[np.int64], turn: NDArray[np.int64]) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Weighted cross-entropy of the labelled rows and, of all rows, how far from smooth the network is."""
-        device = next(self.network.parameters()).device
-        inputs = self.rows.inputs(rows, self.network.preprocess.size, device, turn)
+        rows = batch.rows
+        self.network.train()
+        logits = self.logits(batch)
+        device = logits.device
         labels = torch.from_numpy(self.rows.labels[rows]).to(device)
         weights = torch.from_numpy(np.where(self.labelled[rows], self.rows.weights[rows], 0)).to(device)
-        self.network.train()
-        logits = self.network(*inputs)
         losses = binary_cross_entropy_with_logits(logits, labels, reduction="none")
         total = (losses * weights).sum() / max(int(self.labelled[rows].sum()), 1)
         if self.rank_weight > 0:
             total = total + self.rank_weight * ranking(logits, labels, weights)
         signs = (2.0 * torch.randint(0, 2, (rows.size,)) - 1.0).to(device)
-        return total + self.alpha * smoothness(self.network, inputs, signs, epsilon=self.epsilon).mean()
+        return total + self.alpha * smoothness(self.network, batch.on(device), signs, epsilon=self.epsilon).mean()
 
 
 def ranking(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
