@@ -26,16 +26,16 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_set(tmp_path_factory.mktemp("sets") / "set", n=240, size=21, pairs=24)
+    return write_set(tmp_path_factory.mktemp("sets") / "set", n=200, size=31, pairs=20)
 
 
 @pytest.mark.parametrize(
     ("study", "options", "words"),
     [
-        ("size", ["--fractions", "1/2,1", "--equal", "epochs"], "With 120 rows: AUC"),
+        ("size", ["--fractions", "1/2,1", "--equal", "epochs"], "With 100 rows: AUC"),
         ("channels", ["--sizes", "21", "--arms", "triplet,21 px"], "21 px: "),
         ("contamination", ["--share", "0.2", "--set", 'methods=["naive"]'], "With 20 % of reals among the artifacts"),
-        ("baselines", ["--networks", "seed"], "gueststar"),
+        ("baselines", ["--networks", "seed"], "gueststar leaves "),
         ("chips", ["--fewest", "3", "--arms", "all,film", "--left-out", "0"], "Winner: "),
     ],
 )

@@ -99,6 +99,8 @@ class BaselineStudy(Study):
                 "At least 30 % fewer false positives than every network compared with, at TPR 90 and 98 %, with "
                 f"intervals clear of no difference: {verdict}.",
             )
+        if not won:
+            sentences.append("No network to compare with was run.")
         header = ("network", "FPR at TPR 90 %", "FPR at TPR 98 %", "ours / theirs at 90 %", "ours / theirs at 98 %")
         absent = [name for name in self.networks if name not in results.words]
         notes = (f"The stamps are too small for {', '.join(absent)}.",) if absent else ()
