@@ -97,9 +97,8 @@ def fine_tune(
         network.film.unknown_share = options.unknown_chip
     network.freeze(film=how.part == "head+film")
     with deterministic(options.seed, device=options.device, threads=options.threads):
-        return Loop(rows, network.to(device=options.device, memory_format=torch.channels_last), own).run(
-            progress, watch
-        )
+        placed = network.to(device=options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Loop(rows, placed, own).run(progress, watch)
 
 
 def fewer_rows(split: Split, dataset: LabelledStamps, most: int | None, rng: np.random.Generator) -> Split:
