@@ -94,6 +94,7 @@ def dataset_page() -> str:
     from gueststar.datasets.simulated import SimulateSet
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
     from gueststar.realbogus.suspicion import REASONS
+    from gueststar.report.evaluation_results import EvaluateOptions
     from gueststar.simulate.survey import Survey
 
     parts = [heading("Fields of data sets"), heading("Columns", "-")]
@@ -102,7 +103,7 @@ def dataset_page() -> str:
     parts += [heading("Reasons of suspicion", "-"), _names_table("Reason", REASONS)]
     titles = (
         ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
-        ("gueststar dataset import --set", ImportSet),
+        ("gueststar dataset import --set", ImportSet), ("gueststar evaluate --set", EvaluateOptions),
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]

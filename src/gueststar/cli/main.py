@@ -18,6 +18,7 @@ from gueststar.cli import (
     dataset,
     doctor,
     efficiency,
+    evaluate,
     inject,
     model,
     pair,
@@ -92,6 +93,7 @@ app.command("train")(train.train)
 app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

@@ -27,6 +27,8 @@ __all__ = [
     "auc_error",
     "clopper_pearson",
     "evaluate",
+    "operating_point",
+    "rate",
     "roc_curve",
     "threshold_at_fpr",
     "threshold_at_tpr",
@@ -149,10 +151,10 @@ def evaluate(
         n_real, n_bogus = int(real.sum()), int((~real).sum())
         for wanted in tpr:
             cut = threshold_at_tpr(real, score, wanted)
-            points.append(_point(f"TPR {wanted:g}", real, score, cut, n_real * (1 - wanted) >= 10))
+            points.append(operating_point(f"TPR {wanted:g}", real, score, cut, n_real * (1 - wanted) >= 10))
         for wanted in fpr:
             cut = threshold_at_fpr(real, score, wanted)
-            points.append(_point(f"FPR {wanted:g}", real, score, cut, n_bogus * wanted >= 10))
+            points.append(operating_point(f"FPR {wanted:g}", real, score, cut, n_bogus * wanted >= 10))
     found = []
     for low, high in strata:
         inside = (strength >= low) & (strength < high)
@@ -236,13 +238,24 @@ def threshold_at_fpr(real: NDArray[np.bool_], scores: NDArray[Any], wanted: floa
     return float(np.nextafter(ordered[allowed], np.inf)) if allowed < ordered.size else float(ordered[-1])
 
 
-def _point(name: str, real: NDArray[np.bool_], scores: NDArray[Any], cut: float, resolved: bool) -> OperatingPoint:
-    called = scores >= cut
-    return OperatingPoint(name, cut, _rate(called[real]), _rate(called[~real]), resolved)
+def operating_point(
+    name: str, real: NDArray[np.bool_], scores: NDArray[Any], cut: float, resolved: bool = True
+) -> OperatingPoint:
+    """What happens at the threshold `cut`; `resolved` is whether the sample suffices for the condition `name`."""
+    # In double precision, because a threshold just above a score is none in single precision.
+    called = np.asarray(scores, np.float64) >= cut
+    real = np.asarray(real, bool)
+    return OperatingPoint(
+        name,
+        cut,
+        rate(int(called[real].sum()), int(real.sum())),
+        rate(int(called[~real].sum()), int((~real).sum())),
+        resolved,
+    )
 
 
-def _rate(called: NDArray[np.bool_]) -> Rate:
-    hits, trials = int(called.sum()), int(called.size)
+def rate(hits: int, trials: int) -> Rate:
+    """A share with its Clopper-Pearson interval of 95 %; NaN without trials."""
     low, high = clopper_pearson(hits, trials)
     return Rate(hits / trials if trials else float("nan"), low, high, hits, trials)
 

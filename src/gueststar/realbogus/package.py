@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar import __version__
+from gueststar.errors import InputError
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.names import dataset_chips
@@ -17,9 +18,16 @@ from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
+<<<<<<< HEAD
 from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps
 from gueststar.realbogus.split import Split
+=======
+from gueststar.realbogus.lineage import training_groups, training_span
+from gueststar.realbogus.network import count_parameters
+from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
+from gueststar.realbogus.split import GROUP_COLUMNS, Split
+>>>>>>> evaluate
 from gueststar.realbogus.train import Train, Trained
 
 __all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset", "thresholds_of_rows"]
@@ -90,11 +98,20 @@ def describe_model(
 
 
 def score_dataset(
-    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64] | None = None, *, batch_size: int = 1024
+    model: LoadedModel,
+    dataset: LabelledStamps,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
 
+<<<<<<< HEAD
     The chip of each row is that of the set's column ``chip``, where it has one.
+=======
+    `progress` is called as progress(rows done, rows in all).
+>>>>>>> evaluate
     """
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([item.name for item in model.card.scalars])
@@ -106,9 +123,15 @@ def score_dataset(
         # The stamps of a training set are in units of sigma.
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
+<<<<<<< HEAD
         scores[start : start + part.size] = score_stamps(
             cube, sigma, numbers[part], model, chips=chips[codes[part]]
         )  # fmt: skip
+=======
+        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
+        if progress is not None:
+            progress(start + part.size, rows.size)
+>>>>>>> evaluate
     return scores
 
 
@@ -168,4 +191,17 @@ def _data_facts(dataset: LabelledStamps, split: Split) -> dict[str, Any]:
             "left_out": int((labels < 0).sum()),
             "kinds": dict(zip(kinds.tolist(), found.tolist(), strict=True)),
         }
-    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts}
+    seen = np.concatenate([split.train, split.validation])
+    origin = {
+        "groups": training_groups({name: dataset[name] for name in GROUP_COLUMNS}, seen),
+        "mjd": _times(dataset, split),
+    }
+    return {**dataset.facts, "hash": dataset.content_hash(), "n": len(dataset), "parts": counts, **origin}
+
+
+def _times(dataset: LabelledStamps, split: Split) -> list[float] | None:
+    """First and last time of the training part; None where a set, as those of other surveys, tells none."""
+    try:
+        return training_span(dataset["mjd"][split.train])
+    except (InputError, KeyError):
+        return None

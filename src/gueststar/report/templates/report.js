@@ -6,7 +6,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const down = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const value = (row) => row.cells[column].textContent.trim();
+      const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
       const rows = [...table.tBodies[0].rows].sort((a, b) => {
         const [x, y] = [value(a), value(b)];
         const [p, q] = [parseFloat(x), parseFloat(y)];

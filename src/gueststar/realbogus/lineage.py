@@ -1,0 +1,71 @@
+"""What a model was trained on, so that an evaluation can tell whether it has seen the test before.
+
+The card of a model keeps the hash of its data set, and for each column that holds rows together short hashes of the
+values of train and validation part: enough to recognise a night or a reference, without their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gueststar.realbogus.split import GROUP_COLUMNS
+
+__all__ = ["MOST_GROUPS", "group_hash", "seen_groups", "training_groups", "training_span"]
+
+MOST_GROUPS = 20_000  #: of one column; a card does not grow beyond this
+
+
+def group_hash(value: str) -> str:
+    """Ten hexadecimal digits that stand for a value."""
+    return hashlib.blake2b(value.encode(), digest_size=5).hexdigest()
+
+
+def training_groups(
+    columns: Mapping[str, NDArray[Any]], rows: NDArray[np.integer[Any]], by: Sequence[str] = GROUP_COLUMNS
+) -> dict[str, list[str]]:
+    """Hashes of the values of each column on some rows; columns with too many of them, or empty ones, are left out."""
+    found = {}
+    for name in by:
+        values = np.unique(np.asarray(columns[name])[rows])
+        hashes = sorted(group_hash(str(value)) for value in values if str(value))
+        if 0 < len(hashes) <= MOST_GROUPS:
+            found[name] = hashes
+    return found
+
+
+def training_span(mjd: NDArray[Any]) -> list[float] | None:
+    """First and last time of the training, UTC MJD; None when no row tells one."""
+    times = np.asarray(mjd, np.float64)
+    times = times[np.isfinite(times) & (times > 0)]
+    return [float(times.min()), float(times.max())] if times.size else None
+
+
+def seen_groups(card_data: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Values of each column that a model was trained or validated on.
+
+    Parameters
+    ----------
+    card_data : mapping
+        ``training_data`` of a card; cards of earlier versions hold no groups, and nothing is found.
+    values : mapping of str to sequence of str
+        Column to the values of the rows that are to be evaluated.
+
+    Returns
+    -------
+    dict
+        Columns with at least one such value.
+    """
+    known = card_data.get("groups")
+    known = known if isinstance(known, Mapping) else {}
+    seen = {}
+    for name, there in values.items():
+        hashes = set(known.get(name) or ())
+        shared = [value for value in there if value and group_hash(value) in hashes]
+        if shared:
+            seen[name] = shared
+    return seen
