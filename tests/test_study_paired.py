@@ -95,3 +95,16 @@ def test_ratios_and_gaps_without_a_base_are_no_numbers():
     assert measured.ratio("a", "b", "auc").as_dict() == {"value": None, "low": None, "high": None}
     with pytest.raises(InputError, match="'c', 'auc': arms are a, b"):
         measured.drawn("c", "auc")
+
+
+def test_another_implementation_gives_the_same_drawings(rng):
+    from gueststar.realbogus.evaluation.compare import METRICS as OTHERS
+    from gueststar.realbogus.evaluation.compare import resample
+
+    real, scores, image = sample(rng, ties=True)
+    worse = scores - 0.5 * real
+    other = resample(real, (scores, worse), image, models=("a", "b"), rng=np.random.default_rng(7), draws=30)
+    runs = [Ranked(real, values, image) for values in (scores, worse)]
+    table = bootstrap(runs, 20, boots=30, rng=np.random.default_rng(7))[:, :, [METRICS.index(name) for name in OTHERS]]
+    np.testing.assert_allclose(table[0], other.values, atol=1e-12)
+    np.testing.assert_allclose(table[1:], other.draws, atol=1e-12)

@@ -10,6 +10,7 @@ import pytest
 
 from gueststar.errors import ConfigError, InputError, OutputError, StageError
 from gueststar.realbogus.evaluate import auc
+from gueststar.report.evaluation_inputs import read_studies
 from gueststar.study.files import run_path
 from gueststar.study.paired import METRICS
 from gueststar.study.run import run_study
@@ -53,6 +54,9 @@ def test_files_hold_what_was_run(folder, tmp_path):
     for text in ("Drawn scores", "6 runs", "Everything.", "data:image/png;base64,", "12", "fewer than ten"):
         assert text in page
     assert "| a | 7 | 3 |" in (tmp_path / "study.md").read_text()
+    table = read_studies([tmp_path])[0]
+    assert [arm.arm for arm in table.arms] == ["a", "b", "c"]
+    assert table.conclusions == ("6 runs",)
 
 
 def test_a_rerun_makes_what_is_missing_only_and_gives_the_same(folder, tmp_path):

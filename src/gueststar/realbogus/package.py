@@ -18,16 +18,10 @@ from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
-<<<<<<< HEAD
+from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps
-from gueststar.realbogus.split import Split
-=======
-from gueststar.realbogus.lineage import training_groups, training_span
-from gueststar.realbogus.network import count_parameters
-from gueststar.realbogus.score import LoadedModel, open_model, score_stamps
 from gueststar.realbogus.split import GROUP_COLUMNS, Split
->>>>>>> evaluate
 from gueststar.realbogus.train import Train, Trained
 
 __all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset", "thresholds_of_rows"]
@@ -107,11 +101,8 @@ def score_dataset(
 ) -> NDArray[np.float32]:
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
 
-<<<<<<< HEAD
     The chip of each row is that of the set's column ``chip``, where it has one.
-=======
     `progress` is called as progress(rows done, rows in all).
->>>>>>> evaluate
     """
     rows = np.arange(len(dataset)) if rows is None else rows
     numbers = dataset.scalars([item.name for item in model.card.scalars])
@@ -123,15 +114,11 @@ def score_dataset(
         # The stamps of a training set are in units of sigma.
         cube = dataset.stamps(part, size=model.card.stamp_size)
         sigma = np.ones((part.size, 3), np.float32)
-<<<<<<< HEAD
         scores[start : start + part.size] = score_stamps(
             cube, sigma, numbers[part], model, chips=chips[codes[part]]
         )  # fmt: skip
-=======
-        scores[start : start + part.size] = score_stamps(cube, sigma, numbers[part], model)
         if progress is not None:
             progress(start + part.size, rows.size)
->>>>>>> evaluate
     return scores
 
 
