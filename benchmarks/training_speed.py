@@ -4,8 +4,10 @@
     python benchmarks/training_speed.py --data my_set --rounds 8
 
 Every way is timed in turn, round after round, so that whatever else the machine does meets all of them; the best and
-the middle round are told, with the load of the machine. ``plain`` is a training without what was made for speed:
-channels apart, batches read between the steps. Without --data stamps are drawn and kept on disk, 63 px wide.
+the middle round are told, with the load of the machine. On a machine that is busy only stamps per second of processor
+time mean anything, and only those of one thread: threads that wait for each other use it, too. ``plain`` is a training
+without what was made for speed: channels apart, batches read between the steps. Without --data stamps are drawn and
+kept on disk, 63 px wide.
 """
 
 from __future__ import annotations
@@ -70,19 +72,19 @@ def batches(loop: Loop, number: int, *, plain: bool) -> Iterator[Batch]:
     return (loop.feed.read(rows, number, step) for step, rows in enumerate(loop.feed.order(number)))
 
 
-def speed(loop: Loop, number: int, steps: int, *, plain: bool) -> float:
-    """Stamps a second over some steps; the first is not counted."""
-    seen, start = 0, 0.0
+def speed(loop: Loop, number: int, steps: int, *, plain: bool) -> tuple[float, float]:
+    """Stamps per second, and per second of processor time, over some steps; the first is not counted."""
+    seen, start, used = 0, 0.0, 0.0
     for i, batch in enumerate(batches(loop, number, plain=plain)):
         if i == 1:
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
         loop.clear()
         loop._learn(batch, len(batch))
         loop.descend()
         seen += len(batch) if i else 0
         if i == steps:
             break
-    return seen / (time.perf_counter() - start)
+    return seen / (time.perf_counter() - start), seen / (time.process_time() - used)
 
 
 def parts(loop: Loop) -> dict[str, float]:
@@ -145,7 +147,7 @@ def measure(data: StoredDataset, split: Split, rounds: int, steps: int) -> None:
         apart = parts(plain)
         for name, value in parts(loop).items():
             print(f"  {name:46s} {value:7.1f}   plain {apart[name]:7.1f}")
-    speeds: dict[str, list[float]] = {name: [] for name in WAYS}
+    speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     loops = {}
     for number in range(rounds):
         for name, (threads, options) in WAYS.items():
@@ -153,9 +155,11 @@ def measure(data: StoredDataset, split: Split, rounds: int, steps: int) -> None:
                 loops.setdefault(name, new_loop(data, split, **options))
                 speeds[name].append(speed(loops[name], number, steps, plain=options.get("plain", False)))
         print(f"round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    print("stamps a second: best and middle round; a pass over 209,000 stamps at the best, s")
+    print("stamps per second, best and middle round; per second of processor time, best; s for 209,000 at the best")
     for name, found in speeds.items():
-        print(f"  {name:22s} {max(found):7.0f} {np.median(found):7.0f} {209_000 / max(found):8.0f}")
+        wall, used = np.array(found).T
+        row = (wall.max(), np.median(wall), used.max(), 209_000 / wall.max())
+        print(f"  {name:22s}" + "".join(f"{value:9.0f}" for value in row))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gueststar.errors import ConfigError, InputError
+from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
@@ -140,7 +141,8 @@ def test_every_method_repeats_and_makes_one_model(drawn, split, method):
     assert Card.model_validate_json(card.to_json()).training["label_noise"]["method"] == method
     logits = predict(first.network, drawn, split.test)
     scores = score_dataset(open_model(card, weights), drawn, split.test)
-    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits.astype(np.float64))), atol=2e-5)
+    expected = chance(logits, temperature=card.temperature, bias=card.bias)
+    np.testing.assert_allclose(scores, expected, atol=5e-5)
 
 
 def test_another_seed_gives_another_pair(drawn, split):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gueststar.errors import ModelError, OutputError
+from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import Card, find_model, read_model, weights_hash, write_model
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.network import RealBogusNet
@@ -74,7 +75,7 @@ def test_the_card_comes_back_and_says_what_was_done(folder, drawn, split, traine
 
 def test_the_threshold_keeps_what_it_promises(folder, drawn, split, trained):
     card, _ = read_model(folder)
-    scores = 1 / (1 + np.exp(-trained.validation_logits.astype(np.float64)))
+    scores = chance(trained.validation_logits, temperature=card.temperature, bias=card.bias)
     real = drawn.labels[split.validation] == 1
     assert (scores[real] >= card.threshold).mean() >= 0.98
     assert card.threshold_meaning.startswith("98 % of the reals")
@@ -82,7 +83,9 @@ def test_the_threshold_keeps_what_it_promises(folder, drawn, split, trained):
 
 def test_scores_are_those_of_the_trained_network(folder, drawn, split, trained):
     scores = score_dataset(load_model(folder), drawn, split.test)
-    expected = 1 / (1 + np.exp(-predict(trained.network, drawn, split.test)))
+    card = load_model(folder).card
+    assert (card.temperature, card.bias, card.prior) != (1.0, 0.0, 0.5)  # fitted on the validation part
+    expected = chance(predict(trained.network, drawn, split.test), temperature=card.temperature, bias=card.bias)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     result, plain = judge(load_model(folder), drawn, split.test)
     assert result.auc > 0.9

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gueststar.errors import ConfigError, InputError
+from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import write_model
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise.two_stage import ranking, smoothness
@@ -192,7 +193,8 @@ def test_every_network_is_trained_described_and_served(drawn, tmp_path, rng, nam
     assert len(card.check_scores) == 8
     assert np.ptp(card.check_scores) > 0
     scores = score_dataset(open_model(card, weights), drawn, split.test)
-    expected = 1 / (1 + np.exp(-predict(trained.network, drawn, split.test)))
+    logits = predict(trained.network, drawn, split.test)
+    expected = chance(logits, temperature=card.temperature, bias=card.bias)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     write_model(tmp_path / name, card, weights)
     candidates, stamps, _, _ = sample(5, rng, size=65)

@@ -148,6 +148,11 @@ def test_the_commands_say_it(store, tmp_path):
     assert "threshold 0.7450" in text
     assert "caveat: " in text
     assert "of the artifacts are called real" in text
+    assert "to compare with" not in text
+    card, weights = read_model("shipped")
+    other = card.model_copy(update={"training": {"options": {"network": "braai"}}})
+    write_model(store / "third", other, weights)
+    assert "network braai, to compare with" in run("show", "third", "--store", store)[1]
     code, text = run("verify", "second", "--store", store)
     assert (code, "8 check scores agree" in text) == (0, True)
     flip(store / "second" / "model.onnx", 100)

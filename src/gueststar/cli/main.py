@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from gueststar import __version__
 from gueststar.cli import (
+    calibrate,
     config,
     dataset,
     doctor,
@@ -92,6 +93,7 @@ app.command("solve")(solve.solve)
 app.command("train")(train.train)
 app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
+app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,6 +142,119 @@ def rollback(store: Store = None) -> None:
     output().print(f"{made.folder} ({made.weights_hash[:12]}) is in use again", markup=False, soft_wrap=True)
 
 
+@app.command()
+def threshold(
+    model: Model,
+    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
+    tpr: Annotated[
+        float | None, typer.Option("--tpr", metavar="SHARE", help="Wanted completeness, such as 0.98.")
+    ] = None,
+    fpr: Annotated[
+        float | None, typer.Option("--fpr", metavar="SHARE", help="Wanted rate of false positives, such as 1e-3.")
+    ] = None,
+    per_night: Annotated[
+        float | None, typer.Option("--per-night", metavar="N", help="Wanted false positives of a night.")
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option("--candidates", metavar="N", help="With --per-night: artifacts of a night.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option("--part", metavar="NAME", help="Chosen on: validation, test, train or all.")
+    ] = "validation",
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Judged on. [default: test, or half of the nights]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write a new model with this threshold.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    store: Store = None,
+) -> None:
+    """Choose a threshold by a wish, and tell what it reaches on other nights, by signal to noise.
+
+    \b
+    gueststar model threshold my_model --data my_set --tpr 0.98
+    gueststar model threshold my_model --data my_set --fpr 1e-3 --out my_model_strict
+    gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
+    """  # noqa: D301
+    from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.rethreshold import choose_threshold
+    from gueststar.realbogus.score import load_model
+    from gueststar.realbogus.stored import open_dataset
+
+    place = _place(model, store)
+    made = choose_threshold(
+        load_model(place), open_dataset(data), tpr=tpr, fpr=fpr, per_night=per_night, candidates=candidates,
+        part=part, check=check, version=version,
+    )  # fmt: skip
+    chosen = f"threshold {made.threshold.value:.6g}: {made.card.threshold_meaning}"
+    output().print(chosen, markup=False, soft_wrap=True)
+    columns = "reals kept, %", "false positives, %"
+    for own in (False, True):
+        head = "each interval's own threshold" if own else "on other rows"
+        lines = [f"{head:30s} {columns[0]:>26s} {columns[1]:>26s}"]
+        for row in made.reached:
+            rates = (row.own_tpr, row.own_fpr) if own else (row.tpr, row.fpr)
+            name = f"{row.name:14s} {row.threshold.value:.4g}" if own and row.threshold else row.name
+            words = " ".join(f"{_rate(asdict(rate)) if rate else 'too few':>26s}" for rate in rates)
+            lines.append(f"{name:30s} {words}")
+        output().print("\n".join(lines), markup=False, soft_wrap=True)
+    if out is not None:
+        write_model(out, made.card, read_model(place)[1])
+        output().print(f"Model {made.card.name} {made.card.version} in {out}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def quantize(
+    model: Model,
+    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    part: Annotated[
+        str, typer.Option("--part", metavar="NAME", help="Calibrated on: validation, test, train or all.")
+    ] = "validation",
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Compared on. [default: test, or half of the nights]")
+    ] = None,
+    stamps: Annotated[
+        int, typer.Option("--stamps", metavar="N", min=16, help="Training stamps that ranges are taken from.")
+    ] = 512,
+    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    store: Store = None,
+) -> None:
+    """Make a model in eight bits, which scores twice as fast, if it is as good.
+
+    It is calibrated anew and compared with the old one on other nights. When
+    it is not as good nothing is written, and the numbers are told.
+
+    \b
+    gueststar model quantize my_model --data my_set --out my_model_int8
+    """  # noqa: D301
+    from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.parity import quantize_model
+    from gueststar.realbogus.score import load_model
+    from gueststar.realbogus.stored import open_dataset
+
+    place = _place(model, store)
+    made = quantize_model(
+        load_model(place), read_model(place)[1], open_dataset(data), part=part, check=check, stamps=stamps,
+        version=version,
+    )  # fmt: skip
+    write_model(out, made.card, made.weights)
+    card, parity = made.card, made.parity
+    lines = [
+        f"Model {card.name} {card.version} in {out}, {len(made.weights)} bytes",
+        f"compared on {parity.rows} rows of {parity.images} images: AUC {parity.auc_change:+.5f}; scores change by "
+        f"{parity.median_change:.4f} (median), {parity.p99_change:.4f} (one of a hundred), {parity.largest_change:.3f} "
+        "(most)",
+        f"false positives at TPR 98 %: {100 * parity.fpr_before:.2f} % before, {100 * parity.fpr_after:.2f} % after; "
+        f"change {100 * parity.fpr_change:+.2f} points ({100 * parity.fpr_low:+.2f} to {100 * parity.fpr_high:+.2f})",
+        f"calibration error {made.error.ece:.4f} ({made.error.low:.4f} to {made.error.high:.4f})",
+        f"threshold {card.threshold:.4g}: {card.threshold_meaning}",
+    ]
+    for line in lines:
+        output().print(line, markup=False, soft_wrap=True)
+
+
 def _store(store: Path | None) -> Path:
     if store is not None:
         return store
@@ -156,6 +270,9 @@ def _place(model: str, store: Path | None) -> str | Path:
 
 def _lines(card: Card, size: int) -> Iterator[str]:
     yield f"{card.name} {card.version}: {card.parameters} parameters, {size} bytes, SHA-256 {card.weights_hash}"
+    network = card.training.get("options", {}).get("network", "gueststar")
+    if network != "gueststar":
+        yield f"network {network}, to compare with"
     yield f"made by gueststar {card.code_version}; licence {card.licence}"
     yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
     yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
@@ -164,7 +281,8 @@ def _lines(card: Card, size: int) -> Iterator[str]:
     if card.trainable_hash:
         yield "can be trained further: gueststar train --finetune"
     yield f"score: {card.score_meaning}"
-    yield f"threshold {card.threshold:.4f}: {card.threshold_meaning}"
+    yield f"temperature {card.temperature:.4f}, offset {card.bias:+.4f}, prior {card.prior:g}"
+    yield f"threshold {card.threshold:.4g}: {card.threshold_meaning}"
     yield "trained on"
     for name, part in card.training_data.get("parts", {}).items():
         yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"

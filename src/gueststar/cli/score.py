@@ -44,6 +44,13 @@ def score(
         float | None, typer.Option("--fwhm", metavar="PX", help="PSF, where the file gives no S/N. [default: 2.5]")
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads. [default: 1]")] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option("--prior", metavar="SHARE", help="Share of reals that scores hold for. [default: the card's]"),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", metavar="NAME", help="onnxruntime or openvino. [default: onnxruntime]")
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,7 +70,8 @@ def score(
     from gueststar.datasets.scoring import ScoreFiles, score_files
 
     given = {
-        "batch_size": batch, "fwhm_px": fwhm, "threads": threads, "keep_sky": "true" if keep_sky else None,
+        "batch_size": batch, "fwhm_px": fwhm, "prior": prior, "runtime": runtime,
+        "threads": threads, "keep_sky": "true" if keep_sky else None,
         "chip": None if chip is None else json.dumps(chip),
         "sigma": None if sigma is None else f"[{sigma}]", "channels": None if channels is None else f'"{channels}"',
     }  # fmt: skip

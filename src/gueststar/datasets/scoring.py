@@ -21,6 +21,7 @@ from gueststar.realbogus.borders import border_noise
 from gueststar.realbogus.channels import PLANES, check_channels, checked_order, guess_channels, parse_order
 from gueststar.realbogus.chips.routing import chip_note
 from gueststar.realbogus.foreign import matched_snr
+from gueststar.realbogus.runtime import Runtime
 from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.score import LoadedModel, load_model, model_of_chip
 
@@ -36,6 +37,8 @@ class ScoreFiles(Options):
     channels: str = Field("", description="Planes as they lie in the files; 'auto': told by the pixels; empty: checked")
     batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once")
     threads: int = Field(1, ge=1, le=256, description="Threads of the scoring")
+    prior: float | None = Field(None, gt=0, lt=1, description="Share of reals that scores hold for; None: the card's")
+    runtime: Runtime = Field("onnxruntime", description="What runs the network: onnxruntime or openvino")
     sigma: tuple[float, float, float] | None = Field(
         None, description="Noise of science, reference and difference in the units of the files; None: measured"
     )
@@ -125,7 +128,7 @@ def score_files(
         When the table cannot be written; nothing is left of it then.
     """
     options = options or ScoreFiles()
-    loaded = load_model(model, threads=options.threads)
+    loaded = load_model(model, threads=options.threads, runtime=options.runtime, prior=options.prior)
     card = loaded.card
     sources = [open_source(path, scalars=[item.name for item in card.scalars]) for path in files]
     known = sum(source.n or 0 for source in sources)

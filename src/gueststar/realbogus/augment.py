@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +127,11 @@ def _shifted(cube: NDArray[np.float32], shift: NDArray[np.int64], margin: int) -
     return out
 
 
-def _fainter(cube: NDArray[np.float32], amount: NDArray[np.float32], rng: np.random.Generator) -> NDArray[Any]:
+def _fainter(cube: NDArray[np.float32], amount: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Stamps under a brighter sky, again in units of their noise; missing pixels stay missing."""
     added = rng.standard_normal((cube.shape[0], 2, *cube.shape[2:]), np.float32)
     # The noise of the difference is that of both: half of its variance from each, as with equal exposures.
     difference = (added[:, :1] - added[:, 1:]) * np.float32(np.sqrt(0.5))
     a = amount[:, None, None, None]
-    return (cube + a * np.concatenate((added, difference), axis=1)) / np.sqrt(1.0 + a**2)
+    changed: NDArray[np.float32] = (cube + a * np.concatenate((added, difference), axis=1)) / np.sqrt(1.0 + a**2)
+    return changed

@@ -63,6 +63,11 @@ class Card(Options):
     )
     score_meaning: str = Field(description="What a score says")
     temperature: float = Field(1.0, gt=0, description="Logits are divided by this before they become scores")
+    bias: float = Field(0.0, description="Then this is added")
+    prior: float = Field(
+        0.5, gt=0, lt=1, description="Share of reals that scores hold for as chances; its log odds are added, too"
+    )
+    calibration: dict[str, Any] = Field({}, description="Population, rows and errors of the calibration")
     threshold: float = Field(ge=0, le=1, description="Score at and above which a candidate is called real")
     threshold_meaning: str = Field(description="How the threshold was chosen, and on which data")
     parameters: int = Field(ge=1, description="Number of trained weights")

@@ -162,7 +162,7 @@ def _read(path: Path, wanted: Mapping[str, str]) -> dict[str, Mapping[str, Any]]
             f"{path.parent} holds a training that was stopped, and it is another one: {_differences(belongs, wanted)}; "
             "give what it was started with to go on with it, choose another folder, or begin anew with --restart",
             path=str(path),
-            differing=sorted(differing),
+            differing=", ".join(sorted(differing)),
         )
     return states
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -105,10 +105,11 @@ def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     Reading and copying leave the interpreter to others, so this costs next to nothing even on one core.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
-        coming = None
+        coming: Future[R] | None = None
         for item in items:
-            ready, coming = coming, pool.submit(function, item)
-            if ready is not None:
-                yield ready.result()
+            following = pool.submit(function, item)
+            if coming is not None:
+                yield coming.result()
+            coming = following
         if coming is not None:
             yield coming.result()

@@ -26,7 +26,7 @@ _AROUND_FWHM = 2.5  # within this a visible change spoils other candidates
 _VISIBLE_SNR = 3.0  # changes below this are not seen
 _FLUX_FACTOR = 3.0  # a match has its flux right to this factor
 _RAY_PX = 3.0
-_VARYING = ("variable", "nucleus")
+_VARYING = ("variable", "nucleus", "second_variable")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

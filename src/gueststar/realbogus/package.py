@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 
 from gueststar import __version__
 from gueststar.errors import InputError
+from gueststar.realbogus.calibrate import (
+    POPULATIONS,
+    CalibrationError,
+    Fit,
+    calibration_error,
+    chance,
+    fit_calibration,
+    population_weights,
+    score_meaning,
+)
 from gueststar.realbogus.card import Card, CardScalar, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.names import dataset_chips
@@ -20,20 +30,22 @@ from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
-from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps
+from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps, stamp_logits
 from gueststar.realbogus.split import GROUP_COLUMNS, Split
 from gueststar.realbogus.train import Train, Trained
 
-__all__ = ["COMPLETENESS", "describe_model", "judge", "score_dataset", "thresholds_of_rows"]
+__all__ = [
+    "COMPLETENESS",
+    "describe_model",
+    "error_of",
+    "images_of",
+    "judge",
+    "logits_dataset",
+    "score_dataset",
+    "thresholds_of_rows",
+]
 
 COMPLETENESS = 0.98  #: share of the validation reals that the threshold of a new model keeps
-
-_MEANING = {
-    "snr": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
-    "artifacts of the same signal to noise; not calibrated to the rates of any survey",
-    "class": "Chance to be a real change of brightness of a point source, of either sign, among as many reals as "
-    "artifacts; not calibrated to the rates of any survey",
-}
 
 
 def describe_model(
@@ -59,7 +71,7 @@ def describe_model(
     caveats : sequence of str
         What the model is not good for.
     """
-    weights = onnx_bytes(trained.network)
+    weights, fit = onnx_bytes(trained.network), _calibration(trained, dataset, split, options)
     scalars = trained.network.preprocess.scalars
     card = Card(
         name=name,
@@ -71,8 +83,11 @@ def describe_model(
             CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
         ),
         chips=tuple(getattr(trained.network, "chips", ())),
-        score_meaning=_MEANING[options.balance],
-        threshold=_threshold(trained, dataset, split),
+        score_meaning=score_meaning(options.balance),
+        temperature=fit.temperature,
+        bias=fit.bias,
+        calibration={"population": options.balance, "fitted": "validation part", **asdict(fit)},
+        threshold=_threshold(trained, dataset, split, fit),
         threshold_meaning=f"{100 * COMPLETENESS:g} % of the reals of the validation part score at or above it",
         parameters=count_parameters(trained.network),
         training_data=_data_facts(dataset, split),
@@ -102,6 +117,7 @@ def score_dataset(
     """Scores of some rows (default: all) of a training set, as the model would give them in the field; shape (n,).
 
     The chip of each row is that of the set's column ``chip``, where it has one.
+
     `progress` is called as progress(rows done, rows in all).
     """
     rows = np.arange(len(dataset)) if rows is None else rows
@@ -141,7 +157,9 @@ def judge(
     called = scores >= thresholds_of_rows(model, dataset, rows)
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
-    return result, {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
+    facts = {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
+    error = error_of(model.card, dataset, rows, scores)
+    return result, facts if error is None else {**facts, "calibration": error.as_dict()}
 
 
 def _hidden(network: StampNet) -> str:
@@ -160,9 +178,71 @@ def thresholds_of_rows(model: LoadedModel, dataset: LabelledStamps, rows: NDArra
     return np.array([model_of_chip(model, name).card.threshold for name in names])[codes[rows]]
 
 
-def _threshold(trained: Trained, dataset: LabelledStamps, split: Split) -> float:
+def error_of(
+    card: Card, dataset: LabelledStamps, rows: NDArray[np.int64], scores: NDArray[Any], *, prior: float | None = None
+) -> CalibrationError | None:
+    """How far scores are from the shares of reals in the card's population; None without both classes, or without one.
+
+    Parameters
+    ----------
+    card : Card
+        Its calibration names the population.
+    dataset, rows
+        Rows of labels 0 and 1.
+    scores : ndarray, shape (n,)
+        Of these rows.
+    prior : float, optional
+        Share of reals that the scores are meant for; None: the card's.
+    """
+    labels, population = dataset.labels[rows], str(card.calibration.get("population", ""))
+    if population not in POPULATIONS or len(np.unique(labels)) < 2:
+        return None
+    weights = population_weights(
+        labels, np.asarray(dataset["snr"])[rows], population, prior=card.prior if prior is None else prior
+    )
+    return calibration_error(labels == 1, scores, weights, images_of(dataset, rows), rng=np.random.default_rng(0))
+
+
+def images_of(dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Image of each row; the reference or the night where a set does not tell images apart."""
+    for name in ("image_id", "reference", "night"):
+        try:
+            images = np.asarray(dataset[name])[rows]
+        except (InputError, KeyError):
+            continue
+        if np.unique(images).size > 1:
+            return images
+    return np.zeros(rows.size, np.int64)
+
+
+def logits_dataset(
+    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], *, batch_size: int = 1024
+) -> NDArray[np.float32]:
+    """What the network says of some rows before calibration; as `score_dataset`."""
+    numbers = dataset.scalars([item.name for item in model.card.scalars])
+    codes, names = dataset_chips(dataset)
+    chips = np.asarray(names, np.str_)
+    logits = np.empty(rows.size, np.float32)
+    for start in range(0, rows.size, batch_size):
+        part = rows[start : start + batch_size]
+        cube = dataset.stamps(part, size=model.card.stamp_size)
+        sigma = np.ones((part.size, 3), np.float32)
+        logits[start : start + part.size] = stamp_logits(
+            cube, sigma, numbers[part], model, chips=chips[codes[part]]
+        )  # fmt: skip
+    return logits
+
+
+def _calibration(trained: Trained, dataset: LabelledStamps, split: Split, options: Train) -> Fit:
     rows = split.validation[dataset.labels[split.validation] >= 0]
-    scores = 1.0 / (1.0 + np.exp(-trained.validation_logits.astype(np.float64)))
+    labels = dataset.labels[rows]
+    weights = population_weights(labels, np.asarray(dataset["snr"])[rows], options.balance)
+    return fit_calibration(labels == 1, trained.validation_logits, weights)
+
+
+def _threshold(trained: Trained, dataset: LabelledStamps, split: Split, fit: Fit) -> float:
+    rows = split.validation[dataset.labels[split.validation] >= 0]
+    scores = chance(trained.validation_logits, temperature=fit.temperature, bias=fit.bias)
     return threshold_at_tpr(dataset.labels[rows] == 1, scores, COMPLETENESS)
 
 

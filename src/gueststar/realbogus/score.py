@@ -1,11 +1,12 @@
-"""Scores of candidates from a model folder, through ONNX Runtime."""
+"""Scores of candidates from a model folder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,16 @@ from pydantic import Field
 
 from gueststar.errors import ModelError
 from gueststar.options import Options
+from gueststar.realbogus.calibrate import chance, with_prior
 from gueststar.realbogus.card import Card, find_model, read_model
 from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set, set_hash
 from gueststar.realbogus.chips.names import CHIP_COLUMN, chip_codes
 from gueststar.realbogus.chips.routing import Members, chip_note, routes
+from gueststar.realbogus.runtime import Runtime, Session, open_session
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.types import Candidates, Stamps
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-__all__ = ["LoadedModel", "RealBogus", "load_model", "model_of_chip", "open_model", "score_stamps"]
+__all__ = ["LoadedModel", "RealBogus", "load_model", "model_of_chip", "open_model", "score_stamps", "stamp_logits"]
 
 _INPUTS = ("cube", "sigma", "scalars")
 
@@ -37,7 +37,7 @@ class LoadedModel:
     """
 
     card: Card
-    session: InferenceSession
+    session: Session
     members: Members | None = None
 
 
@@ -62,6 +62,10 @@ class RealBogus(Options):
     )
     batch_size: int = Field(64, ge=1, le=65536, description="Stamps scored at once; more do not fit the cache")
     threads: int = Field(1, ge=1, le=256, description="Threads of one scoring process")
+    prior: float | None = Field(
+        None, gt=0, lt=1, description="Share of reals that scores are to hold for as chances; None: that of the card"
+    )
+    runtime: Runtime = Field("onnxruntime", description="What runs the network: onnxruntime or openvino")
 
     def __call__(self, candidates: Candidates, stamps: Stamps) -> Candidates:
         """Score candidates.
@@ -82,7 +86,7 @@ class RealBogus(Options):
             there were several, those of the set, with the threshold of its fallback. ``table.meta["rb_chip_note"]``
             tells of chips that the model does not know, where there are any.
         """
-        loaded = load_model(self.model, threads=self.threads)
+        loaded = load_model(self.model, threads=self.threads, runtime=self.runtime, prior=self.prior)
         if len(stamps) != len(candidates) or not np.array_equal(candidates["candidate_id"], stamps.candidate_id):
             raise ModelError(
                 f"{len(stamps)} stamps do not belong to these {len(candidates)} candidates in this order; cut the "
@@ -134,23 +138,39 @@ def _columns_of_set(loaded: LoadedModel, chips: NDArray[np.str_]) -> dict[str, N
     return {name: values[inverse.reshape(-1)] for name, values in columns.items()}
 
 
-def load_model(model: str | Path = "shipped", *, threads: int = 1) -> LoadedModel:
+def load_model(
+    model: str | Path = "shipped", *, threads: int = 1, runtime: Runtime = "onnxruntime", prior: float | None = None
+) -> LoadedModel:
     """Load and check a model; one session for each content of the files is kept for the life of the process.
 
     Of a set of models the fallback is loaded here, and the others when a candidate of their chip is scored.
+
+    Parameters
+    ----------
+    model : str or path
+        'shipped', a model folder, a set of models, or a store of models.
+    threads : int
+    runtime : {'onnxruntime', 'openvino'}
+    prior : float, optional
+        Share of reals that scores are to hold for as chances; the threshold moves with them. None: that of the card.
 
     Raises
     ------
     ModelError
         When it is missing, damaged, or its weights do not take the inputs that its card promises.
+    MissingPartError
+        When the runtime is not installed.
     """
     folder = find_model(model)
     if is_set(folder):
         models = read_set(folder)
-        fallback = load_model(member_folder(folder, models.fallback), threads=threads)
-        return LoadedModel(fallback.card, fallback.session, Members(folder, models, set_hash(folder), threads))
+        place = member_folder(folder, models.fallback)
+        fallback = load_model(place, threads=threads, runtime=runtime, prior=prior)
+        members = Members(folder, models, set_hash(folder), threads, runtime, prior)
+        return LoadedModel(fallback.card, fallback.session, members)
     card, _ = read_model(folder)
-    return _kept(folder, card.weights_hash, threads)
+    session = _kept(folder, card.weights_hash, threads, runtime).session
+    return LoadedModel(card if prior is None else with_prior(card, prior), session)
 
 
 def model_of_chip(model: LoadedModel, chip: str) -> LoadedModel:
@@ -165,7 +185,7 @@ def model_of_chip(model: LoadedModel, chip: str) -> LoadedModel:
     if model.members is None or member is None:
         return model
     members = model.members
-    found = _kept(member_folder(members.folder, member), member.weights_hash, members.threads)
+    found = _kept(member_folder(members.folder, member), member.weights_hash, members.threads, members.runtime)
     fits = all(getattr(found.card, name) == getattr(model.card, name) for name in ("stamp_size", "channels", "scalars"))
     if found.card.weights_hash != member.weights_hash or not fits:
         raise ModelError(
@@ -173,16 +193,16 @@ def model_of_chip(model: LoadedModel, chip: str) -> LoadedModel:
             "stamps or measured numbers than the fallback; run `gueststar train --per chip` again",
             chip=chip,
         )
-    return found
+    return found if members.prior is None else LoadedModel(with_prior(found.card, members.prior), found.session)
 
 
 @lru_cache(maxsize=256)
-def _kept(folder: Path, digest: str, threads: int) -> LoadedModel:
+def _kept(folder: Path, digest: str, threads: int, runtime: Runtime) -> LoadedModel:
     # The hash is part of the key: a model that was replaced on disk is read again.
-    return open_model(*read_model(folder), threads=threads)
+    return open_model(*read_model(folder), threads=threads, runtime=runtime)
 
 
-def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
+def open_model(card: Card, weights: bytes, *, threads: int = 1, runtime: Runtime = "onnxruntime") -> LoadedModel:
     """Make a model ready that is in memory.
 
     Raises
@@ -190,18 +210,8 @@ def open_model(card: Card, weights: bytes, *, threads: int = 1) -> LoadedModel:
     ModelError
         When the weights are no network or do not take the inputs that the card promises.
     """
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented, ValueError) as error:
-        raise ModelError(f"model {card.name!r}: not a network that can be run: {error}", model=card.name) from error
-    found = {item.name: list(item.shape) for item in session.get_inputs()}
+    session = open_session(weights, name=card.name, threads=threads, runtime=runtime)
+    found = {name: list(shape) for name, shape in session.inputs.items()}
     expected: dict[str, tuple[int, int, Any]] = {
         "cube": (4, 1, 3),
         "sigma": (2, 1, 3),
@@ -257,18 +267,54 @@ def score_stamps(
         When shapes do not fit the model.
     """
     _check_shapes(cube, sigma, scalars, model.card)
-    if chips is not None and chips.shape != (len(cube),):
-        raise ModelError(f"chips of shape {chips.shape} for {len(cube)} stamps; expected one name for each stamp")
-    if model.members is None or chips is None:
-        return _scores_of_one(cube, sigma, scalars, model, batch_size, chips)
+    _check_chips(chips, len(cube))
     scores = np.zeros(len(cube), np.float32)
-    for chip, rows in routes(chips, {chip for chip in np.unique(chips).tolist() if model.members.own(chip)}):
-        used = model_of_chip(model, chip)
-        scores[rows] = _scores_of_one(cube[rows], sigma[rows], scalars[rows], used, batch_size, chips[rows])
+    for used, rows in _used(model, chips, len(cube)):
+        own = None if chips is None else chips[rows]
+        logits = _logits_of_one(cube[rows], sigma[rows], scalars[rows], used, batch_size, own)
+        card = used.card
+        scores[rows] = chance(logits, temperature=card.temperature, bias=card.bias, prior=card.prior)
     return scores
 
 
-def _scores_of_one(
+def stamp_logits(
+    cube: NDArray[np.floating[Any]],
+    sigma: NDArray[np.floating[Any]],
+    scalars: NDArray[np.floating[Any]],
+    model: LoadedModel,
+    *,
+    batch_size: int = 64,
+    chips: NDArray[np.str_] | None = None,
+) -> NDArray[np.float32]:
+    """What the network says before calibration, shape (n,); minus infinity where a score is 0.
+
+    Parameters and errors as for `score_stamps`.
+    """
+    _check_shapes(cube, sigma, scalars, model.card)
+    _check_chips(chips, len(cube))
+    logits = np.empty(len(cube), np.float32)
+    for used, rows in _used(model, chips, len(cube)):
+        own = None if chips is None else chips[rows]
+        logits[rows] = _logits_of_one(cube[rows], sigma[rows], scalars[rows], used, batch_size, own)
+    return logits
+
+
+def _used(model: LoadedModel, chips: NDArray[np.str_] | None, n: int) -> Iterator[tuple[LoadedModel, Any]]:
+    """Each model that is used, and its rows of n; without a set all of them, which copies nothing."""
+    if model.members is None or chips is None or n == 0:
+        yield model, slice(None)
+        return
+    own = {chip for chip in np.unique(chips).tolist() if model.members.own(chip)}
+    for chip, rows in routes(chips, own):
+        yield model_of_chip(model, chip), rows
+
+
+def _check_chips(chips: NDArray[np.str_] | None, n: int) -> None:
+    if chips is not None and chips.shape != (n,):
+        raise ModelError(f"chips of shape {chips.shape} for {n} stamps; expected one name for each stamp")
+
+
+def _logits_of_one(
     cube: NDArray[np.floating[Any]],
     sigma: NDArray[np.floating[Any]],
     scalars: NDArray[np.floating[Any]],
@@ -276,14 +322,14 @@ def _scores_of_one(
     batch_size: int,
     chips: NDArray[np.str_] | None,
 ) -> NDArray[np.float32]:
-    """Scores of stamps by one model, whatever set it belongs to."""
+    """Logits of stamps by one model, whatever set it belongs to."""
     n = len(cube)
     margin = (cube.shape[-1] - model.card.stamp_size) // 2
     seen = slice(margin, margin + model.card.stamp_size)
     codes = None
     if model.card.chips:
         codes = np.zeros(n, np.int64) if chips is None else chip_codes(chips, model.card.chips)
-    scores = np.zeros(n, np.float32)
+    logits = np.empty(n, np.float32)
     for start in range(0, n, batch_size):
         rows = slice(start, start + batch_size)
         centre = np.ascontiguousarray(cube[rows, :, seen, seen], dtype=np.float32)
@@ -292,11 +338,10 @@ def _scores_of_one(
         inputs: dict[str, NDArray[Any]] = dict(zip(_INPUTS, (centre, noise, numbers), strict=True))
         if codes is not None:
             inputs["chip"] = codes[rows]
-        logit = model.session.run(None, inputs)[0]
+        logit = model.session(inputs)
         usable = np.isfinite(centre[:, 2]).any(axis=(1, 2)) & (noise[:, 2] > 0)
-        score = 1.0 / (1.0 + np.exp(-np.clip(logit / model.card.temperature, -60.0, 60.0)))
-        scores[rows] = np.where(usable, score, 0.0)
-    return scores
+        logits[rows] = np.where(usable, logit, -np.inf)
+    return logits
 
 
 def _check_shapes(cube: NDArray[Any], sigma: NDArray[Any], scalars: NDArray[Any], card: Card) -> None:

@@ -38,6 +38,7 @@ from gueststar.training.chip_plan import PerChip
 from gueststar.training.kept_sets import kept_set
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
+from gueststar.training.second_pass import second_injector_pass
 from gueststar.types import Image
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "make_and_train",
     "make_training_set",
     "real_pairs",
+    "second_injector_pass",
     "simulated_rows",
     "split_set",
     "train_model",

@@ -15,13 +15,13 @@ from gueststar.options import Options
 from gueststar.pipeline import PairResult, process_pair
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table, label_candidates
-from gueststar.simulate.inject import draw_artificial_reals, inject
+from gueststar.simulate.inject import Injected, draw_artificial_reals, inject
 from gueststar.simulate.survey import Survey
 from gueststar.stamps import CutStamps
 from gueststar.training.chains import Chain, training_survey
 from gueststar.types import Candidates, Image, Stamps
 
-__all__ = ["Origin", "TrainingSet", "labelled_pass"]
+__all__ = ["Origin", "TrainingSet", "labelled_pass", "labelled_rows"]
 
 Pair = tuple[float, float]
 
@@ -103,9 +103,50 @@ def labelled_pass(
     n_faded = int(rng.binomial(options.injected, options.faded_share))
     appeared, new_science = _inject(options, science, options.injected - n_faded, rng)
     faded, old_reference = _inject(options, reference, n_faded, rng)
+    appeared["kind"], faded["kind"] = "injected", "faded"
+    return labelled_rows(
+        options,
+        Injected(new_science, appeared),
+        Injected(old_reference, faded),
+        truth,
+        before=(science, reference),
+        chain=chain,
+        origin=origin,
+        rng=rng,
+    )
+
+
+def labelled_rows(
+    options: TrainingSet,
+    appeared: Injected,
+    faded: Injected,
+    truth: Table,
+    *,
+    before: tuple[Image, Image],
+    chain: Chain,
+    origin: Origin,
+    rng: np.random.Generator,
+) -> Dataset:
+    """Run the chain up to the stamps on frames that have their sources, label what it finds.
+
+    Parameters
+    ----------
+    options : TrainingSet
+    appeared, faded : Injected
+        The science and the reference frame, and what was put into each: x, y (px), flux_e (e-) and kind.
+    truth, chain, origin, rng
+        As for `labelled_pass`.
+    before : (Image, Image)
+        Science and reference without these sources: places are carried over from one to the other by these.
+
+    Raises
+    ------
+    GueststarError
+        As `labelled_pass`.
+    """
     result = process_pair(
-        new_science,
-        old_reference,
+        appeared.image,
+        faded.image,
         align=chain.align,
         subtract=chain.subtract,
         detect=chain.detect,
@@ -115,8 +156,9 @@ def labelled_pass(
     )
     if not result.quality.passed:
         raise QualityError(f"the image trains nothing: {result.quality.reason}")
-    appeared["change_e"], appeared["kind"] = appeared["flux_e"], "injected"
-    changes = changes_table(truth, appeared, _on_science(faded, science, reference, chain, result))
+    new, old = appeared.sources.copy(), faded.sources
+    new["change_e"] = new["flux_e"]
+    changes = changes_table(truth, new, _on_science(old, *before, chain, result))
     labels = label_candidates(result.candidates, changes, fwhm=result.difference.psf.fwhm)
     rows = {"label": labels.label, "kind": labels.kind, "true_snr": labels.true_snr, "chain": chain.name}
     found = Dataset.from_candidates(result.candidates, result.stamps, rows | origin.model_dump())
@@ -155,7 +197,6 @@ def _on_science(faded: Table, science: Image, reference: Image, chain: Chain, re
     moved = faded.copy()
     moved["x"], moved["y"] = places[:, 0], places[:, 1]
     moved["change_e"] = -np.asarray(faded["flux_e"]) * _flux_ratio(result)
-    moved["kind"] = "faded"
     return moved
 
 

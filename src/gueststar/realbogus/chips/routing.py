@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.realbogus.chips.model_set import ModelSet, SetMember
+from gueststar.realbogus.runtime import Runtime
 
 __all__ = ["Members", "chip_note", "routes"]
 
@@ -27,12 +28,18 @@ class Members:
         SHA-256 of its models.json.
     threads : int
         CPU threads of one session.
+    runtime : str
+        What runs the networks.
+    prior : float or None
+        Share of reals that scores are to hold for; None: those of the cards.
     """
 
     folder: Path
     models: ModelSet
     digest: str
     threads: int
+    runtime: Runtime = "onnxruntime"
+    prior: float | None = None
 
     def own(self, chip: str) -> SetMember | None:
         """The model of a chip; None where the fallback serves it."""

@@ -140,7 +140,7 @@ class _Pair:
         }
         network, logits = self.loops[chosen].network, self.logits[chosen][chosen]
         history, best = tuple(self.history[chosen]), self.best[chosen]
-        found = Trained(network, history, best, logits, facts, self.stopped or "epochs", pieces.n)
+        found = Trained(network, history, best, logits, facts, self.stopped, pieces.n)
         if not average:
             return found
         mean = MeanNet([loop.network for loop in self.loops]).eval()

@@ -1,0 +1,82 @@
+"""`gueststar calibrate`: a new version of a model whose scores are chances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gueststar.cli.common import Quiet, output
+
+if TYPE_CHECKING:
+    from gueststar.realbogus.calibrate import CalibrationError
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, a store of models, or shipped.")],
+    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    part: Annotated[
+        str, typer.Option("--part", metavar="NAME", help="Fitted on: validation, test, train or all.")
+    ] = "validation",
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Judged on. [default: test, or half of the nights]")
+    ] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option("--prior", metavar="SHARE", help="Share of reals that scores hold for, such as 0.001."),
+    ] = None,
+    population: Annotated[
+        str | None, typer.Option("--population", metavar="NAME", help="snr or class. [default: the card's, else snr]")
+    ] = None,
+    temperature_only: Annotated[bool, typer.Option("--temperature-only", help="Fit no offset.")] = False,
+    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of halves and intervals.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Calibrate a model on rows it was not trained on.
+
+    Temperature and offset of the logit are fitted by likelihood, and judged on
+    other nights. The new model has the same weights, takes the same decisions,
+    and another version. --prior says for which share of reals among the
+    candidates a score is a chance. reliability.png shows before and after.
+
+    \b
+    gueststar calibrate my_model --data my_set --out my_model_calibrated
+    gueststar calibrate my_model --data my_set --part test --prior 0.001 --out my_model_nightly
+    """  # noqa: D301
+    from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.recalibrate import calibrate_model
+    from gueststar.realbogus.reliability_figure import reliability_figure
+    from gueststar.realbogus.score import load_model
+    from gueststar.realbogus.stored import open_dataset
+
+    _, weights = read_model(model)
+    made = calibrate_model(
+        load_model(model), open_dataset(data), part=part, check=check, prior=prior, population=population,
+        bias=not temperature_only, version=version, seed=seed,
+    )  # fmt: skip
+    write_model(out, made.card, weights)
+    reliability_figure(made).savefig(out / "reliability.png", dpi=120)
+    if quiet:
+        return
+    card = made.card
+    lines = [
+        f"Model {card.name} {card.version} in {out}: temperature {card.temperature:.4f}, offset {card.bias:+.4f}, "
+        f"prior {card.prior:g}",
+        f"fitted on: {card.calibration['fitted']}",
+        f"calibration error before {_error(made.before)}",
+        f"calibration error after  {_error(made.after)}, {made.after.n} rows of {made.after.images} images",
+        f"at a prior of {card.prior:g}: {_error(made.at_prior)}" if card.prior != 0.5 else "",
+        f"threshold {made.old.threshold:.4f} is now {card.threshold:.4g}, with the same decisions",
+        f"score: {card.score_meaning}",
+    ]
+    for line in filter(None, lines):
+        output().print(line, markup=False, soft_wrap=True)
+
+
+def _error(error: CalibrationError) -> str:
+    return f"{error.ece:.4g} (95 %: {error.low:.4g} to {error.high:.4g})"
