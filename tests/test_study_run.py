@@ -33,7 +33,7 @@ def test_files_hold_what_was_run(folder, tmp_path):
     result = run_study(CHEAP, folder, tmp_path, tell=lambda *words: told.append(words))
     assert not result.failures
     assert told[0][1:] == (0, 8.0)
-    assert told[-1] == ("6 of 6 runs", 8.0, 8.0)
+    assert told[-2:] == [("6 of 6 runs", 8.0, 8.0), ("6 of 6 runs; intervals are drawn", 8.0, 8.0)]
     table = pq.read_table(tmp_path / "results.parquet").to_pylist()
     assert [(row["arm"], row["seed"]) for row in table] == [(a, s) for s in (0, 1) for a in "abc"]
     names = ["study", "arm", "seed", "n_train", "steps", "seconds", "n_real", "n_bogus", "auc", "auc_err", *METRICS[1:]]

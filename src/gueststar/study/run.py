@@ -124,6 +124,9 @@ def run_study(
     if not results.arms or not results.seeds:
         words = failures[0].reason if failures else "none is there"
         raise StageError(f"no arm of the study has a run with a seed that all have: {words}", runs=0)
+    if tell is not None:
+        total = sum(task.arm.cost for task in tasks)
+        tell(f"{len(results.runs)} of {len(tasks)} runs; intervals are drawn", total, total)
     findings = study.conclude(results)
     write_study(folder, study, material, results, findings, [f"{f.arm}, seed {f.seed}: {f.reason}" for f in failures])
     return StudyResult(folder / "study.html", results, findings, tuple(failures))
