@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -212,14 +211,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_told(drawn):
     numbers = np.full((len(stamps), len(model.card.scalars)), np.nan, np.float32)
     tried = []
 
-    def run(outputs, inputs):
+    def run(inputs):
         tried.append(len(inputs["cube"]))
         if tried[-1] > 20:
             raise RuntimeError("Failed to allocate memory for requested buffer of size 1048576")
-        return model.session.run(outputs, inputs)
+        return model.session(inputs)
 
     told = []
-    scorer = BatchScorer(LoadedModel(model.card, SimpleNamespace(run=run)), batch_size=64, tell=told.append)
+    scorer = BatchScorer(LoadedModel(model.card, run), batch_size=64, tell=told.append)
     scores = scorer(stamps.cube, stamps.sigma, numbers)
     assert np.allclose(scores, score_stamps(stamps.cube, stamps.sigma, numbers, model), atol=1e-6)
     assert tried[:3] == [64, 32, 16]
@@ -236,10 +235,10 @@ def test_no_memory_at_all_and_other_faults_are_errors(drawn):
     numbers = np.zeros((len(stamps), len(card.scalars)), np.float32)
 
     def scorer(error):
-        def run(outputs, inputs):
+        def run(inputs):
             raise error
 
-        return BatchScorer(LoadedModel(card, SimpleNamespace(run=run)))
+        return BatchScorer(LoadedModel(card, run))
 
     with pytest.raises(ModelError, match="does not suffice to score a single stamp"):
         scorer(MemoryError())(stamps.cube, stamps.sigma, numbers)

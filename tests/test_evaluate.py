@@ -276,6 +276,17 @@ def test_the_completeness_of_the_chain_is_shown(data, tmp_path):
     assert "The whole chain" in page
     assert "7.25" in page
     assert "not reached" in page
+    snr = np.linspace(3.0, 30.0, 60)
+    write_table(
+        tmp_path / "efficiency.parquet", occupied=np.zeros(60, bool), snr=snr, mag=25.0 - np.log(snr), found=snr > 6,
+        real=snr > 7, image=["one"] * 60,
+    )  # fmt: skip
+    charts = read_efficiency(file).charts
+    assert len(charts) == 2
+    assert "S/N in the science image" in charts[0]
+    (tmp_path / "efficiency.parquet").write_text("no table")
+    with pytest.raises(InputError, match="efficiency.parquet is not a readable Parquet file"):
+        read_efficiency(file)
     file.write_text("[]")
     with pytest.raises(InputError, match="no facts by name"):
         read_efficiency(file)

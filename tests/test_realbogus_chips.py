@@ -16,6 +16,7 @@ from gueststar.cli.main import app
 from gueststar.datasets.scoring import ScoreFiles, score_files
 from gueststar.errors import ConfigError, InputError, ModelError, OutputError
 from gueststar.realbogus import score as score_module
+from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import find_model, model_hash, read_model, weights_hash, write_model
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.film import ChipFilm
@@ -156,12 +157,13 @@ def test_the_exported_network_takes_the_chip_and_scores_as_the_trained_one(drawn
     card, weights = packed(conditioned, drawn, split)
     model = open_model(card, weights)
     assert card.chips == CHIPS
-    assert [item.name for item in model.session.get_inputs()] == ["cube", "sigma", "scalars", "chip"]
-    expected = 1 / (1 + np.exp(-predict(conditioned.network, drawn, split.test)))
+    assert list(model.session.inputs) == ["cube", "sigma", "scalars", "chip"]
+    logits = predict(conditioned.network, drawn, split.test)
+    expected = chance(logits, temperature=card.temperature, bias=card.bias, prior=card.prior)
     np.testing.assert_allclose(score_dataset(model, drawn, split.test), expected, atol=1e-4)
     assert card.check_scores == check_scores(model)
     plain = RealBogusNet()
-    assert "chip" not in [item.name for item in open_model(*_plain(card, plain)).session.get_inputs()]
+    assert "chip" not in open_model(*_plain(card, plain)).session.inputs
     with pytest.raises(ModelError, match=r"the card promises .* and chip \(n,\)"):
         open_model(card, onnx_bytes(plain))
     with pytest.raises(ModelError, match="the weights take .*'chip'"):

@@ -12,6 +12,7 @@ from gueststar.errors import ModelError, OutputError
 from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import Card, find_model, read_model, weights_hash, write_model
 from gueststar.realbogus.export import onnx_bytes
+from gueststar.realbogus.lineage import seen_groups
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.package import describe_model, judge, score_dataset
 from gueststar.realbogus.scalars import measured_scalars
@@ -66,6 +67,11 @@ def test_the_card_comes_back_and_says_what_was_done(folder, drawn, split, traine
     assert card.stamp_size == 31
     assert card.training_data["hash"] == drawn.content_hash()
     assert card.training_data["parts"]["train"]["real"] == int((drawn.labels[split.train] == 1).sum())
+    seen = np.concatenate([split.train, split.validation])
+    assert len(card.training_data["groups"]["night"]) == np.unique(drawn["night"][seen]).size
+    shared = {"night": [str(drawn["night"][split.train[0]]), str(drawn["night"][split.test[0]])]}
+    assert seen_groups(card.training_data, shared) == {"night": shared["night"][:1]}
+    assert card.training_data["mjd"] is None
     assert card.training["best_epoch"] == trained.best_epoch
     assert card.training["options"]["seed"] == 0
     assert card.metrics == {"auc": None}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gueststar.cli.main import app
 from gueststar.errors import MissingPartError, ModelError
+from gueststar.realbogus import score
 from gueststar.realbogus.card import read_model, write_model
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.package import score_dataset
@@ -128,3 +129,17 @@ def test_a_runtime_that_is_not_installed_is_told(folder, monkeypatch):
     card, weights = read_model(folder / "model")
     with pytest.raises(MissingPartError, match=r"pip install 'gueststar\[fast\]'"):
         open_model(card, weights, runtime="openvino")
+
+
+def test_a_runtime_with_other_scores_is_refused(folder, monkeypatch):
+    class Off:
+        def __init__(self, *args, **options):
+            self.session = open_session(*args, **{**options, "runtime": "onnxruntime"})
+            self.inputs = self.session.inputs
+
+        def __call__(self, feeds):
+            return self.session(feeds) + 0.5
+
+    monkeypatch.setattr(score, "open_session", Off)
+    with pytest.raises(ModelError, match="openvino gives scores that differ by"):
+        load_model(folder / "model", runtime="openvino")

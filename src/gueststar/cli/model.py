@@ -282,7 +282,8 @@ def _lines(card: Card, size: int) -> Iterator[str]:
         yield "can be trained further: gueststar train --finetune"
     yield f"score: {card.score_meaning}"
     yield f"temperature {card.temperature:.4f}, offset {card.bias:+.4f}, prior {card.prior:g}"
-    yield f"threshold {card.threshold:.4g}: {card.threshold_meaning}"
+    cut = f"{card.threshold:.4f}" if card.threshold >= 0.01 else f"{card.threshold:.4g}"
+    yield f"threshold {cut}: {card.threshold_meaning}"
     yield "trained on"
     for name, part in card.training_data.get("parts", {}).items():
         yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"

@@ -122,8 +122,10 @@ class Preprocess(nn.Module):
         pixels = torch.where(faded[:, :, None, None], pixels[:, planes], pixels)
         missing = torch.where(faded, missing[:, planes], missing)
 
-        values = self._compress(self._turn_scalars(scalars))
-        known = values.abs() < _USABLE
+        turned = self._turn_scalars(scalars)
+        known = turned.abs() < _USABLE
+        # Not a NaN may reach the compression: runtimes disagree about what its bounds make of one.
+        values = self._compress(torch.where(known, turned, torch.zeros_like(turned)))
         values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
         values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
         if len(self.planes) < len(SEEN_PLANES):

@@ -25,6 +25,7 @@ from gueststar.types import Candidates, Stamps
 
 __all__ = ["LoadedModel", "RealBogus", "load_model", "model_of_chip", "open_model", "score_stamps", "stamp_logits"]
 
+_EXACT, _ROUNDED = 2e-3, 0.1  # how far check scores of another runtime may be off, the latter in eight bits
 _INPUTS = ("cube", "sigma", "scalars")
 
 
@@ -199,7 +200,28 @@ def model_of_chip(model: LoadedModel, chip: str) -> LoadedModel:
 @lru_cache(maxsize=256)
 def _kept(folder: Path, digest: str, threads: int, runtime: Runtime) -> LoadedModel:
     # The hash is part of the key: a model that was replaced on disk is read again.
-    return open_model(*read_model(folder), threads=threads, runtime=runtime)
+    loaded = open_model(*read_model(folder), threads=threads, runtime=runtime)
+    if runtime != "onnxruntime":
+        _check_runtime(loaded, runtime)
+    return loaded
+
+
+def _check_runtime(loaded: LoadedModel, runtime: str) -> None:
+    """Refuse a runtime that gives other check scores than the card has, which are of ONNX Runtime."""
+    from gueststar.realbogus.checks import check_scores
+
+    card = loaded.card
+    if not card.check_scores:
+        return
+    allowed = _ROUNDED if "quantisation" in card.metrics else _EXACT
+    away = float(np.abs(np.subtract(check_scores(loaded), card.check_scores)).max())
+    if not away <= allowed:
+        raise ModelError(
+            f"model {card.name!r}: {runtime} gives scores that differ by {away:.3g} from those of ONNX Runtime, more "
+            f"than {allowed:g}; use classify.runtime = onnxruntime, or train the model anew",
+            model=card.name,
+            difference=away,
+        )
 
 
 def open_model(card: Card, weights: bytes, *, threads: int = 1, runtime: Runtime = "onnxruntime") -> LoadedModel:
