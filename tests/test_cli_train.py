@@ -86,7 +86,7 @@ def test_stopped_by_the_user_it_goes_on_to_the_same_model(
     for text in ("going on with the training that was stopped", "pass 3 loss", "all passes were made", "training.png"):
         assert text in words_of(done)
     assert {file.name for file in out.iterdir()} == {
-        "card.json", "model.onnx", "roc.png", "training.png", "training.csv",
+        "card.json", "model.onnx", "weights.npz", "roc.png", "training.png", "training.csv",
     }  # fmt: skip
     twin = call("--out", tmp_path / "twin", *words, "--quiet")
     assert (twin.exit_code, twin.output) == (0, "")

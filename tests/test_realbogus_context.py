@@ -128,5 +128,5 @@ def test_a_model_with_context_scores_tables_with_and_without_it(
     assert np.isfinite(without).all()
     assert not np.allclose(without, known, atol=1e-6)
     session = load_model(tmp_path / "m").session
-    assert session.get_inputs()[2].shape[1] == len(DEFAULT_SCALARS) + 2
+    assert session.inputs["scalars"][1] == len(DEFAULT_SCALARS) + 2
     assert predict(trained.network, drawn).shape == (96,)

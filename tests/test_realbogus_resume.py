@@ -243,11 +243,11 @@ def test_predictions_take_fewer_stamps_when_memory_is_short(
     network = train_network(drawn, split, TINY.model_copy(update={"epochs": 1})).network
     expected, whole, sizes = predict(network, drawn), training._batch, []
 
-    def short(dataset: Any, numbers: Any, rows: Any, *more: Any) -> Any:
+    def short(dataset: Any, numbers: Any, rows: Any, *more: Any, **named: Any) -> Any:
         sizes.append(rows.size)
         if rows.size > 30:
             raise MemoryError
-        return whole(dataset, numbers, rows, *more)
+        return whole(dataset, numbers, rows, *more, **named)
 
     monkeypatch.setattr(training, "_batch", short)
     np.testing.assert_allclose(predict(network, drawn), expected, atol=1e-5)
