@@ -11,6 +11,11 @@ tells how many of these are wrong (eq. 3):
 
     wrong_i = n_i C_ij / (C_i0 + C_i1)
 
+Wrong labels lower the threshold of the class that they are in, and with it the estimate (of 9 % wrong 6 % are seen).
+Not as published, thresholds are therefore measured again without the rows that are nearer to the other class, as logits
+from the thresholds, until these are the same. That changes how many rows are called wrong, not their order within a
+class.
+
 The thresholds are those of each class, so neither unequal classes nor scores that are too high for both mislead it.
 """
 
@@ -27,6 +32,7 @@ from gueststar.errors import InputError
 
 __all__ = ["Confidence", "confident_labels"]
 
+_ROUNDS = 20  # it takes three or four
 _CERTAIN = 1e-9  # no threshold is closer to 0 or 1
 
 
@@ -85,14 +91,27 @@ def confident_labels(labels: NDArray[np.integer[Any]], logits: NDArray[Any]) -> 
             "threshold of its own"
         )
     own = np.where(labels == 1, z, -z)
-    at = [float(np.clip(expit(own[judged & (labels == j)]).mean(), _CERTAIN, 1.0 - _CERTAIN)) for j in (0, 1)]
-    contradiction = -own - np.where(labels == 1, logit(at[0]), logit(at[1]))
+    believed = judged
+    for _ in range(_ROUNDS):
+        at = [_threshold(own, judged & (labels == j), believed) for j in (0, 1)]
+        contradiction = -own - np.where(labels == 1, logit(at[0]), logit(at[1]))
+        support = own - np.where(labels == 1, logit(at[1]), logit(at[0]))
+        nearer = judged & (support >= contradiction)
+        if np.array_equal(nearer, believed):
+            break
+        believed = nearer
+    same = support >= 0
+    # Both thresholds can be met when they add up to less than 1: then the larger chance decides.
+    moved = judged & (contradiction >= 0) & (~same | (own < 0))
     joint = np.zeros((2, 2), np.int64)
     for i in (0, 1):
         mine = judged & (labels == i)
-        other, same = contradiction[mine] >= 0, own[mine] >= logit(at[i])
-        # Both thresholds can be met when they add up to less than 1: then the larger chance decides.
-        moved = other & (~same | (own[mine] < 0))
-        joint[i, 1 - i], joint[i, i] = moved.sum(), (same & ~moved).sum()
+        joint[i, 1 - i], joint[i, i] = (mine & moved).sum(), (mine & same & ~moved).sum()
     shares = [float(joint[i, 1 - i] / max(joint[i].sum(), 1)) for i in (0, 1)]
     return Confidence(expit(own), contradiction, (at[0], at[1]), joint, (shares[0], shares[1]))
+
+
+def _threshold(own: NDArray[np.float64], mine: NDArray[np.bool_], believed: NDArray[np.bool_]) -> float:
+    """Mean chance of the own class over the rows of a class that are believed; of all where none is."""
+    used = mine & believed if (mine & believed).any() else mine
+    return float(np.clip(expit(own[used]).mean(), _CERTAIN, 1.0 - _CERTAIN))
