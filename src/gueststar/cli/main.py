@@ -28,6 +28,7 @@ from gueststar.cli import (
     score,
     simulate,
     solve,
+    study,
     train,
 )
 from gueststar.cli.common import errors
@@ -92,6 +93,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(labels.app, name="labels")
 app.command("solve")(solve.solve)
 app.command("train")(train.train)
+app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)

@@ -42,6 +42,12 @@ def train(
             "--label-version", metavar="NAME", help="With --data: labels as decided, from `gueststar labels decide`."
         ),
     ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--test", metavar="DIR", help="With --data: data set that the model is only tested on; again for more."
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +156,7 @@ def train(
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    _check_tests(test, data, per)
     _check_chips(data, per=per, shared=shared, finetune=finetune, fallback=fallback)
     if per is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
@@ -169,9 +176,11 @@ def train(
         if bars is not None:
             more |= {"progress": bars.progress, "watch": bars.watch}
         if data is not None:
-            return train_stored(options, _opened(data, exclude, label_version or ""), out, base=finetune, **more)
-        frames, tests = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
-        return make_and_train(options, out, real_images=frames, held_out_images=tests, **more)
+            tests = {path.name: _opened(path, None, "") for path in test or ()}
+            rows = _opened(data, exclude, label_version or "")
+            return train_stored(options, rows, out, base=finetune, tests=tests, **more)
+        frames, held = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
+        return make_and_train(options, out, real_images=frames, held_out_images=held, **more)
 
     card = _uninterrupted(work, out, quiet=quiet)
     if not quiet:
@@ -203,6 +212,20 @@ def _refuse_both(data: Path | None, **given: object) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if names:
         raise ConfigError(f"--data trains on what is there; {names[0]} makes a set: give one of both", key="data")
+
+
+def _check_tests(test: list[Path] | None, data: Path | None, per: str | None) -> None:
+    from gueststar.errors import ConfigError
+
+    if test and (data is None or per is not None):
+        raise ConfigError(
+            "--test measures one model that is trained on a data set: give --data, and no --per", key="test"
+        )
+    names = [path.name for path in test or ()]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"--test: two folders are named {max(names, key=names.count)!r}; the card tells them by name", key="test"
+        )
 
 
 def _check_chips(
