@@ -339,6 +339,7 @@ def test_what_is_no_decision_is_refused(data, tmp_path):
         decide_labels(folder, good, "v2", base="v0")
     for items, match in (
         ([{"row": 3, "label": 2}], "decided to be 2"),
+        ([{"row": 3, "lable": 1}], "decided to be None"),
         ([{"row": 3, "label": True}], "decided to be True"),
         ([{"row": "x", "label": 1}], "about row 'x'"),
         ([{"row": 3, "label": 1}, {"row": 3, "label": 0}], "decided twice"),

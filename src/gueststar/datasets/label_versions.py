@@ -34,7 +34,7 @@ from gueststar.realbogus.stored import StoredDataset, open_dataset
 __all__ = ["DECISIONS_FORMAT", "Decisions", "decide_labels", "list_label_versions", "read_decisions"]
 
 DECISIONS_FORMAT = "gueststar-label-decisions"
-_WORDS = {"real": 1, "artifact": 0, "neither": -1, "1": 1, "0": 0, "-1": -1, "keep": None, "": None}
+_WORDS = {"real": 1, "artifact": 0, "neither": -1, "1": 1, "0": 0, "-1": -1, "keep": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def read_decisions(path: str | Path) -> Decisions:
         if isinstance(label, bool) or word not in _WORDS:
             raise InputError(
                 f"{path}: row {row} is decided to be {label!r}; expected 1 (real), 0 (artifact), -1 (neither) or keep",
-                row=int(row),
+                row=int(str(row)),
             )
         rows.append(int(str(row)))
         labels.append(_WORDS[word])

@@ -182,10 +182,8 @@ def read_label_version(folder: str | Path, name: str, manifest: Manifest) -> Lab
         table = pq.read_table(table_path, columns=list(VERSION_COLUMNS))
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{table_path} cannot be read: {error}", path=str(table_path)) from error
-    rows, old, new = (
-        np.asarray(table[column].to_numpy(), dtype)
-        for column, dtype in (("row", np.int64), ("old", np.int8), ("new", np.int8))
-    )
+    rows = np.asarray(table["row"].to_numpy(), np.int64)
+    old, new = (np.asarray(table[column].to_numpy(), np.int8) for column in ("old", "new"))
     if labels_hash(rows, new) != facts.labels_hash:
         raise InputError(
             f"{table_path} was changed: its labels do not have the hash that {facts_path.name} tells; restore it",
