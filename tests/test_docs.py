@@ -28,7 +28,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if not {"generated", "_build", "_templates"} & set(path.parts)
 )
-GUIDES = ("library", "simulator", "injection", "configuration", "realbogus", "evaluation")
+GUIDES = ("library", "simulator", "injection", "configuration", "realbogus", "evaluation", "labels")
 
 
 def name_of(path: Path) -> str:
@@ -151,10 +151,13 @@ def test_python_of_data_sets_writes_one_and_reads_it(tmp_path: Path, monkeypatch
 def test_every_option_of_data_sets_has_a_description() -> None:
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
+    from gueststar.datasets.suspects import FindSuspects
+    from gueststar.realbogus.label_cleaning.physics import PhysicsWeights
+    from gueststar.realbogus.label_cleaning.ranking import SuspectRules
     from gueststar.report.evaluation_results import EvaluateOptions
 
     page = extension().configuration.dataset_page()
-    for model in (BuildSet, ImportSet, EvaluateOptions):
+    for model in (BuildSet, ImportSet, EvaluateOptions, FindSuspects, SuspectRules, PhysicsWeights):
         for name, field in model.model_fields.items():
             assert field.description
             assert f"``{name}``" in page

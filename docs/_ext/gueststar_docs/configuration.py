@@ -92,8 +92,13 @@ def dataset_page() -> str:
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
     from gueststar.datasets.simulated import SimulateSet
+    from gueststar.datasets.suspects import SUSPECT_COLUMNS, FindSuspects
+    from gueststar.realbogus.augment import Augment
+    from gueststar.realbogus.label_noise import LabelNoise
+    from gueststar.realbogus.label_versions import VERSION_COLUMNS, VersionFacts
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
     from gueststar.realbogus.suspicion import REASONS
+    from gueststar.realbogus.train import Train
     from gueststar.report.evaluation_results import EvaluateOptions
     from gueststar.simulate.survey import Survey
 
@@ -104,9 +109,14 @@ def dataset_page() -> str:
     titles = (
         ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
         ("gueststar dataset import --set", ImportSet), ("gueststar evaluate --set", EvaluateOptions),
+        ("JSON file of a version of the labels", VersionFacts),
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]
+    parts += [heading("Columns of a version of the labels", "-"), _names_table("Column", VERSION_COLUMNS)]
+    parts += [heading("Columns of a table of suspects", "-"), _names_table("Column", SUSPECT_COLUMNS)]
+    parts.append(heading("gueststar labels suspect --set", "-"))
+    parts += _sections_text(FindSuspects, line="~", elsewhere=dict.fromkeys((Train, Augment, LabelNoise), "training"))
     parts.append(heading("gueststar dataset simulate --set", "-"))
     parts += _sections_text(SimulateSet, line="~", elsewhere={Survey: "survey"})
     return "\n".join(parts)

@@ -50,6 +50,14 @@ def evaluate(
         str | None,
         typer.Option("--labels-column", metavar="NAME", help="Second labels for the same scores; or true_kind."),
     ] = None,
+    label_version: Annotated[
+        str | None,
+        typer.Option(
+            "--label-version",
+            metavar="NAME",
+            help="Second labels for the same scores: a version of `gueststar labels decide`.",
+        ),
+    ] = None,
     exclude: Annotated[
         str | None,
         typer.Option("--exclude", metavar="LIST", help="Leave out rows with these reasons of doubt, with commas."),
@@ -80,6 +88,7 @@ def evaluate(
     gueststar evaluate my_set --model my_model --out evaluation
     gueststar evaluate my_set --model new --model old --out comparison --per-night 1000000
     gueststar evaluate test_set --part all --scores scores.parquet --out evaluation --labels-column true_kind
+    gueststar evaluate my_set --model my_model --out evaluation --label-version reviewed
     """  # noqa: D301
     from gueststar.report.evaluation import write_evaluation
     from gueststar.report.evaluation_results import EvaluateOptions
@@ -87,6 +96,7 @@ def evaluate(
     given = {
         "per_night": per_night, "reals_per_night": reals, "threshold": threshold,
         "labels_column": None if labels_column is None else f'"{labels_column}"',
+        "label_version": None if label_version is None else f'"{label_version}"',
         "group_by": None if group_by is None else f'"{group_by}"',
     }  # fmt: skip
     settings = [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -21,6 +21,7 @@ from gueststar.cli import (
     efficiency,
     evaluate,
     inject,
+    labels,
     model,
     pair,
     run,
@@ -89,6 +90,7 @@ app.command("inject")(inject.inject)
 app.command("efficiency")(efficiency.efficiency)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(labels.app, name="labels")
 app.command("solve")(solve.solve)
 app.command("train")(train.train)
 app.add_typer(study.app, name="study")

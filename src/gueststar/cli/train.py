@@ -36,6 +36,12 @@ def train(
         str | None,
         typer.Option("--exclude", metavar="LIST", help="With --data: reasons whose rows are left out, with commas."),
     ] = None,
+    label_version: Annotated[
+        str | None,
+        typer.Option(
+            "--label-version", metavar="NAME", help="With --data: labels as decided, from `gueststar labels decide`."
+        ),
+    ] = None,
     test: Annotated[
         list[Path] | None,
         typer.Option(
@@ -133,6 +139,7 @@ def train(
     gueststar train --out my_model --pairs 400 --real FRAMES --seed 1
     gueststar train --out my_model --data my_set --exclude bright_star,flagged
     gueststar train --out my_model --data my_set --labels coteach
+    gueststar train --out my_model --data my_set --label-version reviewed
     gueststar train --out my_model --data my_set --shared
     gueststar train --out my_models --data my_set --per chip --workers 4
     gueststar train --out other --data ztf_set --finetune my_model --set finetune.rows=500
@@ -154,14 +161,14 @@ def train(
     if per is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
         _train_per_chip(
-            data or Path(), out, options, exclude, base=finetune, fallback=fallback, workers=workers, restart=restart,
-            quiet=quiet,
+            data or Path(), out, options, exclude, version=label_version or "", base=finetune, fallback=fallback,
+            workers=workers, restart=restart, quiet=quiet,
         )  # fmt: skip
         return
     if not options.train.threads:
         threads = min(available_cores(), _MOST_THREADS)
         options = options.model_copy(update={"train": options.train.model_copy(update={"threads": threads})})
-    if data is not None or exclude is not None:
+    if data is not None or exclude is not None or label_version is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
 
     def work(bars: TrainingBars | None) -> Card:
@@ -169,8 +176,9 @@ def train(
         if bars is not None:
             more |= {"progress": bars.progress, "watch": bars.watch}
         if data is not None:
-            tests = {path.name: _opened(path, None) for path in test or ()}
-            return train_stored(options, _opened(data, exclude), out, base=finetune, tests=tests, **more)
+            tests = {path.name: _opened(path, None, "") for path in test or ()}
+            rows = _opened(data, exclude, label_version or "")
+            return train_stored(options, rows, out, base=finetune, tests=tests, **more)
         frames, held = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
         return make_and_train(options, out, real_images=frames, held_out_images=held, **more)
 
@@ -200,7 +208,7 @@ def _refuse_both(data: Path | None, **given: object) -> None:
     from gueststar.errors import ConfigError
 
     if data is None:
-        raise ConfigError("--exclude leaves out rows of a data set; give one with --data", key="exclude")
+        raise ConfigError("--exclude and --label-version are of a data set; give one with --data", key="data")
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if names:
         raise ConfigError(f"--data trains on what is there; {names[0]} makes a set: give one of both", key="data")
@@ -247,6 +255,7 @@ def _train_per_chip(
     options: Training,
     exclude: str | None,
     *,
+    version: str,
     base: str | None,
     fallback: str | None,
     workers: int | None,
@@ -263,8 +272,8 @@ def _train_per_chip(
     reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
     with training_bars(quiet=quiet) as bars, ProcessMap(n, lost=lost_chip) as pool:
         models = train_per_chip(
-            options, data, out, exclude=reasons, base=base, fallback=fallback, mapper=pool if n > 1 else map,
-            restart=restart, progress=None if bars is None else bars.progress,
+            options, data, out, exclude=reasons, labels=version, base=base, fallback=fallback,
+            mapper=pool if n > 1 else map, restart=restart, progress=None if bars is None else bars.progress,
         )  # fmt: skip
     if quiet:
         return
@@ -274,11 +283,11 @@ def _train_per_chip(
     output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
 
 
-def _opened(data: Path, exclude: str | None) -> StoredDataset:
+def _opened(data: Path, exclude: str | None, version: str) -> StoredDataset:
     from gueststar.realbogus.stored import open_dataset
 
     reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
-    dataset = open_dataset(data, exclude=reasons)
+    dataset = open_dataset(data, exclude=reasons, labels=version)
     for item in dataset.damaged:
         text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
         errors().print(text, style="yellow", markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.label_versions import LabelVersion, read_label_version
 from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS, Manifest, Shard, file_hash, read_manifest
 from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.shard_files import ShardFiles, open_stamps
@@ -76,6 +77,8 @@ class StoredDataset:
         Shards that were skipped.
     excluded : tuple of str
         Reasons of suspicion whose rows are left out.
+    label_version : str
+        Version of the labels; empty: those of the set.
     labels : ndarray, shape (n,), int8
         1 real, 0 artifact, -1 neither.
     """
@@ -93,7 +96,7 @@ class StoredDataset:
         self._shards = tuple(shards)
         self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
         self._schema = pq.read_schema(shards[0].files(folder)[1])
-        self._chosen_by = ""
+        self._chosen_by, self.label_version = "", ""
         self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
         if excluded:
             codes, texts = self.codes("suspicion")
@@ -110,6 +113,24 @@ class StoredDataset:
         """Number the rows that are used."""
         self._shard = np.repeat(np.arange(len(self._kept), dtype=np.int32), [len(kept) for kept in self._kept])
         self._row = np.concatenate(self._kept) if self._kept else np.empty(0, np.int32)
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Number of each row in the whole set, shape (n,): the same whatever is left out here."""
+        first, starts = 0, {}
+        for shard in self.manifest.shards:
+            starts[shard.name] = first
+            first += shard.n
+        start = np.array([starts[shard.name] for shard in self._shards], np.int64)
+        return start[self._shard] + self._row
+
+    def relabelled(self, version: LabelVersion) -> StoredDataset:
+        """The same rows with a version of their labels, and another hash."""
+        made = copy.copy(self)
+        made.labels = version.applied(self.labels, self.numbers())
+        made.label_version = version.facts.name
+        text = f"{self.content_hash()} labels {version.facts.labels_hash}"
+        made._chosen_by = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return made
 
     def select(self, rows: NDArray[np.integer[Any]]) -> StoredDataset:
         """Some of the rows, in their order, as a set of its own; shards without any of them are not read again.
@@ -138,6 +159,8 @@ class StoredDataset:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One column, shape (n,); texts as fixed-width strings. Nothing is kept: it is read again every time."""
+        if name == "label" and self.label_version:
+            return self.labels.copy()
         if name not in self._schema.names:
             raise InputError(f"the data set has no column {name!r}; it has {', '.join(self.column_names)}", column=name)
         kind = self._schema.field(name).type
@@ -161,11 +184,13 @@ class StoredDataset:
     def facts(self) -> Mapping[str, Any]:
         """How it was made, and what was left out of it here."""
         damage = [{"shard": item.shard, "reason": item.reason, "rows": item.rows} for item in self.damaged]
-        left_out = {"excluded": list(self.excluded), "damaged": damage}
+        left_out: dict[str, Any] = {"excluded": list(self.excluded), "damaged": damage}
+        if self.label_version:
+            left_out["labels"] = {"version": self.label_version, "data_hash": self.manifest.content_hash}
         return {**self.manifest.provenance, **{name: value for name, value in left_out.items() if value}}
 
     def content_hash(self) -> str:
-        """Hash of all that the set holds, as its manifest tells it; of chosen rows, of which they are, too."""
+        """Hash of all that the set holds, as its manifest tells it; of a version of its labels and chosen rows, too."""
         return self._chosen_by or self.manifest.content_hash
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -334,7 +359,9 @@ def _in_batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64
         yield rows[start : start + size]
 
 
-def open_dataset(folder: str | Path, *, exclude: Sequence[str] = (), check_hashes: bool = False) -> StoredDataset:
+def open_dataset(
+    folder: str | Path, *, exclude: Sequence[str] = (), check_hashes: bool = False, labels: str = ""
+) -> StoredDataset:
     """Open a data set.
 
     Shards that are missing, truncated or of another size than the manifest says are skipped, and told in `damaged`.
@@ -346,6 +373,8 @@ def open_dataset(folder: str | Path, *, exclude: Sequence[str] = (), check_hashe
         Reasons of suspicion (`gueststar.realbogus.suspicion.REASONS`) whose rows are left out.
     check_hashes : bool
         Read all files and compare their hashes, too: finds every changed byte, at the speed of the disk.
+    labels : str
+        Version of the labels, see `gueststar.realbogus.label_versions`; empty: those of the set.
 
     Returns
     -------
@@ -354,7 +383,10 @@ def open_dataset(folder: str | Path, *, exclude: Sequence[str] = (), check_hashe
     Raises
     ------
     InputError
-        When it is not a data set, a reason is unknown, a column that every set has is missing, or no shard is sound.
+        When it is not a data set, a reason is unknown, a column that every set has is missing, no shard is sound, or
+        the labels are damaged or belong to another set.
+    ConfigError
+        When the set has no such version of its labels.
     """
     from gueststar.realbogus.suspicion import check_reasons
 
@@ -370,7 +402,8 @@ def open_dataset(folder: str | Path, *, exclude: Sequence[str] = (), check_hashe
             sound.append(shard)
     if not sound:
         raise InputError(f"{folder}: none of {len(damaged)} shards can be read; the first: {damaged[0].reason}")
-    return StoredDataset(folder, manifest, sound, damaged, exclude)
+    made = StoredDataset(folder, manifest, sound, damaged, exclude)
+    return made.relabelled(read_label_version(folder, labels, manifest)) if labels else made
 
 
 def find_damage(folder: Path, shard: Shard, manifest: Manifest, *, check_hashes: bool) -> str:

@@ -130,7 +130,7 @@ def write_evaluation(
     made = read_studies(studies)
     chain = read_efficiency(efficiency) if efficiency is not None else None
     dataset = data if isinstance(data, StoredDataset) else open_dataset(data, exclude=exclude)
-    second = read_second_labels(dataset, options.labels_column) if options.labels_column else None
+    second = read_second_labels(dataset, options.labels_column, version=options.label_version)
     chosen = choose_rows(dataset, part, group_by=options.group_by)
     contenders = _contenders(chosen, models, scores, progress)
     warnings = [text for item in contenders for text in check_training(chosen, item)]

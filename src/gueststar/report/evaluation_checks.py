@@ -27,7 +27,9 @@ def check_training(chosen: EvaluatedRows, contender: Contender) -> list[str]:
     """
     known, data = contender.training, chosen.data
     name, part = contender.name, chosen.part
-    if known.get("hash") and known["hash"] == data.content_hash():
+    # Other labels make another hash; the rows are the same ones.
+    trained_on = {known.get("hash"), dict(known.get("labels") or {}).get("data_hash")} - {None, ""}
+    if trained_on & {data.content_hash(), data.manifest.content_hash}:
         if part in ("train", "all"):
             raise ConfigError(
                 f"{data.folder} is the set that {name} was trained on, and the part {part} holds the rows that were "

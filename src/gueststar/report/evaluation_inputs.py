@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.evaluation.studies import STUDY_METRICS, StudyTable, summarise_study
+from gueststar.realbogus.label_versions import read_label_version
 from gueststar.realbogus.stored import StoredDataset
 
 __all__ = ["Chain", "read_efficiency", "read_second_labels", "read_studies"]
@@ -45,8 +46,8 @@ class Chain:
     notes: tuple[str, ...]
 
 
-def read_second_labels(data: StoredDataset, column: str) -> NDArray[np.int8]:
-    """Second labels of all rows of a set.
+def read_second_labels(data: StoredDataset, column: str, *, version: str = "") -> NDArray[np.int8] | None:
+    """Second labels of all rows of a set, from a column or a version of its labels; None when neither is named.
 
     A column of numbers is taken as it is. ``true_kind`` says of artifacts alone: those that are real by the truth are
     left out (-1), which is a cleaner test set.
@@ -54,8 +55,19 @@ def read_second_labels(data: StoredDataset, column: str) -> NDArray[np.int8]:
     Raises
     ------
     ConfigError
-        When there is no such column, or it is a text that is no label.
+        When there is no such column or version, both are named, or the column is a text that is no label.
+    InputError
+        When the version is damaged or belongs to another set.
     """
+    if version and column:
+        raise ConfigError(
+            f"--labels-column {column} and --label-version {version}: one second set of labels is compared at a time",
+            key="label_version",
+        )
+    if version:
+        return read_label_version(data.folder, version, data.manifest).applied(data.labels, data.numbers())
+    if not column:
+        return None
     if column not in data.column_names:
         raise ConfigError(
             f"--labels-column {column}: the set has {', '.join(data.column_names)}", key="labels_column", value=column

@@ -14,7 +14,7 @@ from gueststar.plots import triplet_pixels
 from gueststar.report.evaluation_results import Results
 from gueststar.report.evaluation_sample import Contender, EvaluatedRows
 
-__all__ = ["FileGallery", "StampPicture", "gallery_of_files", "gallery_of_misses"]
+__all__ = ["FileGallery", "StampPicture", "gallery_of_files", "gallery_of_misses", "triplet_uri"]
 
 _BATCH = 256
 
@@ -96,7 +96,7 @@ def _pictures(
             truth = words["true_kind"][at]
             kind = f"{kind}, by the truth {truth}" if truth and truth != kind else kind
             made.append(
-                StampPicture(_picture(cube[i]), float(contender.scores[row]), float(signed[at]),
+                StampPicture(triplet_uri(cube[i]), float(contender.scores[row]), float(signed[at]),
                              words[chosen.group_by][at], words["chip"][at], kind, causes[at])
             )  # fmt: skip
     return made
@@ -109,7 +109,7 @@ def _texts(chosen: EvaluatedRows, name: str, rows: NDArray[np.int64]) -> list[st
     return [texts[code] for code in codes[rows].tolist()]
 
 
-def _picture(cube: NDArray[np.float32]) -> str:
+def triplet_uri(cube: NDArray[np.float32]) -> str:
     """A triplet as the data URI of a picture; WebP, which takes a fifth of a PNG, where Pillow writes it."""
     from PIL import Image, features
 

@@ -59,6 +59,7 @@ class EvaluateOptions(Options):
     threshold: float | None = Field(None, ge=0, le=1, description="Common threshold; None: that of each model")
     group_by: str = Field("", description="Column that tells images apart; empty: the first of those that are usual")
     labels_column: str = Field("", description="Column with a second set of labels; empty: none")
+    label_version: str = Field("", description="Version of the labels as a second set of labels; empty: none")
     draws: int = Field(500, ge=50, le=100_000, description="Draws of images for the intervals of differences")
     bins: int = Field(15, ge=2, le=1000, description="Bins of the calibration curve")
     top_files: int = Field(20, ge=1, le=1000, description="Images with the most false positives that are shown")
@@ -289,10 +290,10 @@ def _label_sets(
 ) -> tuple[LabelSets, ...]:
     if second is None:
         return ()
-    first = chosen.real.astype(np.int8)
+    first, name = chosen.real.astype(np.int8), options.labels_column or options.label_version
     return tuple(
         compare_label_sets(
-            first, second[chosen.rows], item.scores, model=item.name, names=("label", options.labels_column),
+            first, second[chosen.rows], item.scores, model=item.name, names=("label", name),
             threshold=item.threshold if np.isfinite(item.threshold) else None,
         )
         for item in contenders

@@ -174,11 +174,11 @@ def score_model(
     )  # fmt: skip
 
 
-def read_scores(chosen: EvaluatedRows, path: str | Path) -> Contender:
+def read_scores(chosen: EvaluatedRows, path: str | Path, *, unscored: float = 0.0) -> Contender:
     """Scores that are made already, from a table of `gueststar score` or of an earlier evaluation.
 
     Rows are found by the column ``row`` (number in the set), else by ``candidate_id`` or ``id``, else by their order
-    when there are as many as rows in the set or in the part.
+    when there are as many as rows in the set or in the part. Rows without a score get `unscored`.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def read_scores(chosen: EvaluatedRows, path: str | Path) -> Contender:
     model = str(table["rb_model"][0].as_py()) if "rb_model" in table.column_names and len(table) else path.stem
     digest = str(table["rb_model_hash"][0].as_py()) if "rb_model_hash" in table.column_names and len(table) else ""
     facts = {"scores": path.name, "hash": digest}
-    scores = np.where(np.isnan(scores), np.float32(0.0), scores)
+    scores = np.where(np.isnan(scores), np.float32(unscored), scores)
     meaning = "threshold of the table of scores" if math.isfinite(threshold) else ""
     return Contender(model, scores, threshold, meaning, str(path), {}, facts, missing)
 

@@ -67,6 +67,7 @@ class ChipTask:
     exclude: tuple[str, ...]
     out: Path
     base: str | None
+    labels: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def train_per_chip(
     out: str | Path,
     *,
     exclude: Sequence[str] = (),
+    labels: str = "",
     base: str | Path | None = None,
     fallback: str | None = None,
     mapper: Mapper = map,
@@ -104,6 +106,8 @@ def train_per_chip(
         Folder of the set; what a run with the same options has finished there is kept.
     exclude : sequence of str
         Reasons of suspicion whose rows are left out.
+    labels : str
+        Version of the labels; empty: those of the set.
     base : str or path, optional
         Model that each chip starts from, see `gueststar.realbogus.chips.finetune`; None: from nothing.
     fallback : str, optional
@@ -132,10 +136,10 @@ def train_per_chip(
         When `out` holds models of other options or rows, or cannot be written.
     """
     out, data, exclude = Path(out), Path(data).resolve(), tuple(exclude)
-    dataset = open_dataset(data, exclude=exclude)
+    dataset = open_dataset(data, exclude=exclude, labels=labels)
     plans = plan_chips(dataset, dataset.split(), options.chips)
     base = None if base is None else str(base)
-    tasks = [ChipTask(plan.chip, plan.reason, options, data, exclude, out, base) for plan in plans]
+    tasks = [ChipTask(plan.chip, plan.reason, options, data, exclude, out, base, labels) for plan in plans]
     for task, plan in zip(tasks, plans, strict=True):
         if not task.reason:
             _finished(out / chip_folder(task.chip), _recipe(task, dataset.select(plan.rows)))
@@ -170,7 +174,7 @@ def train_chip(task: ChipTask) -> ChipResult:
     """Train the model of a chip unless it is there, and measure it and the fallback; may run in another process."""
     from gueststar.training import train_stored
 
-    whole = open_dataset(task.data, exclude=task.exclude)
+    whole = open_dataset(task.data, exclude=task.exclude, labels=task.labels)
     codes, names = dataset_chips(whole)
     dataset = whole.select(np.flatnonzero(codes == names.index(task.chip)))
     del whole, codes

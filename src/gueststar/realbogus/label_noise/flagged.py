@@ -21,7 +21,7 @@ from gueststar.realbogus.split import GROUP_COLUMNS, Split, connected_groups
 from gueststar.realbogus.train import Progress, Train, Trained, TrainingRows, predict, prepare, train_network
 from gueststar.realbogus.watch import Watch
 
-__all__ = ["flag", "folds_of", "train", "without"]
+__all__ = ["deal_groups", "flag", "folds_of", "of_fold", "train", "without"]
 
 
 def train(
@@ -86,7 +86,7 @@ def flag(
     for number in range(folds):
         own = options.model_copy(update={"seed": other_seed(options.seed, number + 1)})
         kept = Split(part[fold != number], validation, np.empty(0, np.int64))
-        note = None if progress is None else _piece(progress, number, folds)
+        note = None if progress is None else of_fold(progress, number, folds)
         seen = None if watch is None else watch.of(f"fold {number + 1} of {folds}")
         trained = train_network(dataset, kept, own, scalars=scalars, progress=note, watch=seen)
         inside[fold == number] = predict(trained.network, dataset, part[fold == number])
@@ -121,9 +121,14 @@ def folds_of(rows: TrainingRows, folds: int, rng: np.random.Generator) -> NDArra
     """Fold of each row of the training part: whole groups, or single rows where there are fewer groups than folds."""
     part = rows.parts["train"]
     group = connected_groups({name: np.asarray(rows.dataset[name])[part] for name in GROUP_COLUMNS})
-    sizes = np.bincount(group)
-    if sizes.size < folds:
+    if int(group.max(initial=-1)) + 1 < folds:
         return np.asarray(rng.permutation(np.arange(part.size) % folds), np.int64)
+    return deal_groups(group, folds, rng)
+
+
+def deal_groups(group: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Fold of each row, shape (n,), from the number of its group: largest groups first, each to the emptiest fold."""
+    sizes = np.bincount(group)
     order = rng.permutation(sizes.size)
     filled, fold = np.zeros(folds), np.empty(sizes.size, np.int64)
     for number in order[np.argsort(-sizes[order], kind="stable")]:
@@ -137,6 +142,6 @@ def without(split: Split, rows: NDArray[np.int64]) -> Split:
     return Split(np.setdiff1d(split.train, rows), np.setdiff1d(split.validation, rows), split.test)
 
 
-def _piece(progress: Progress, number: int, folds: int) -> Progress:
+def of_fold(progress: Progress, number: int, folds: int) -> Progress:
     """Report one fold as a part of all."""
     return lambda _, done, total: progress("folds", number * total + done, folds * total)
