@@ -20,6 +20,7 @@ from gueststar.cli import (
     doctor,
     efficiency,
     evaluate,
+    explain,
     inject,
     model,
     pair,
@@ -93,6 +94,7 @@ app.command("train")(train.train)
 app.add_typer(model.app, name="model")
 app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
+app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
