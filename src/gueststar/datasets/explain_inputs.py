@@ -113,8 +113,8 @@ def read_explained(
     if (path / "run.json").is_file():
         if rows:
             raise InputError(
-                f"{path} is a run of many images, whose rows have no common numbers; give --candidate, or the folder of "
-                "one image"
+                f"{path} is a run of many images, whose rows have no common numbers; give --candidate, or the "
+                "folder of one image"
             )
         return _of_folders([image.folder for image in read_products([path]).images], path, model, (), ids)
     if path.is_dir():
@@ -248,7 +248,9 @@ def _numbers_of(ids: Sequence[str], names: NDArray[np.str_], path: str) -> list[
     numbers = []
     for wanted in ids:
         whole = np.flatnonzero(names == wanted)
-        fitting = whole[:1] if whole.size else np.flatnonzero(np.char.startswith(names, wanted)) if names.size else whole
+        fitting = (
+            whole[:1] if whole.size else np.flatnonzero(np.char.startswith(names, wanted)) if names.size else whole
+        )
         if fitting.size != 1:
             shown = ", ".join(names[fitting if fitting.size else slice(None)][:_SHOWN].tolist()) or "none"
             fault = f"{fitting.size} candidates begin with {wanted!r}" if fitting.size else f"no candidate {wanted!r}"
@@ -305,5 +307,9 @@ def nearest_examples(
     found = nearest(own, parts, n=n)
     kinds = np.asarray(chosen["kind"], np.str_)[found.rows]
     return Examples(
-        found, chosen.stamps(found.rows, size=size), chosen.labels[found.rows], kinds, np.asarray(chosen["snr"])[found.rows]
+        found,
+        chosen.stamps(found.rows, size=size),
+        chosen.labels[found.rows],
+        kinds,
+        np.asarray(chosen["snr"])[found.rows],
     )

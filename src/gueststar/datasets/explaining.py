@@ -204,8 +204,8 @@ def _notes(row: ExplainedRow, chip: str, told: Sequence[str], warnings: Sequence
     notes = ["   ".join(part for part in parts if part)]
     if row.candidate.faded:
         notes.append(
-            "fainter than in the reference: the model sees it turned over, the epochs exchanged and the difference with "
-            "its other sign; shown here as it is"
+            "fainter than in the reference: the model sees it turned over, the epochs exchanged and the difference "
+            "with its other sign; shown here as it is"
         )
     return [*notes, *told, *(f"Note: {text}" for text in warnings)]
 
@@ -230,7 +230,11 @@ def _neighbour_line(near: Examples | None) -> list[str]:
         return []
     real = int((near.labels == 1).sum())
     kinds = ", ".join(near.kinds.tolist())
-    return [
-        f"nearest of {near.neighbours.looked_at} training examples: {real} of {near.labels.size} real ({kinds}); "
-        f"distance {near.neighbours.distance.min():.2f} of the median"
-    ] if near.labels.size else []
+    return (
+        [
+            f"nearest of {near.neighbours.looked_at} training examples: {real} of {near.labels.size} real ({kinds}); "
+            f"distance {near.neighbours.distance.min():.2f} of the median"
+        ]
+        if near.labels.size
+        else []
+    )

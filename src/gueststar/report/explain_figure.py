@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
-    from matplotlib.gridspec import GridSpecBase, SubplotSpec
 
 __all__ = ["Example", "NumberRow", "explain_figure", "number_rows", "number_text"]
 
 _SOFT, _BAND, _LIGHT = "#57606a", "#dfe5ec", "#e4e7eb"
 _MISSING = "#c9a9d6"
+_WIDTH, _STAMP, _ROW = 15.6, 2.55, 0.25  # in
+_POSITIVE = ("dipole_separation", "dipole_ratio", "dipole_dchi2", "mask_fraction")  # numbers that are never below 0
 _WORDS = {
     "snr": "S/N", "snr_aper/snr": "S/N in 1 FWHM / S/N", "fwhm": "FWHM (px)", "elongation": "elongation a/b",
     "dipole_separation": "dipole: separation (px)", "dipole_ratio": "dipole: flux ratio of lobes",
     "dipole_dchi2": "dipole: chi-square gained", "science_snr": "S/N in the science image",
     "reference_snr": "S/N in the reference", "mask_fraction": "flagged pixels, share",
     "fwhm/psf_fwhm": "FWHM / FWHM of the PSF", "psf_chi2": "chi-square of the PSF fit",
-    "snr_beyond_shift": "S/N beyond a shifted star", "local_scatter": "local scatter of the difference",
+    "snr_beyond_shift": "S/N beyond a shifted star", "local_scatter": "local scatter",
 }  # fmt: skip
 _OTHERS = ("fwhm/psf_fwhm", "psf_chi2", "snr_beyond_shift", "local_scatter")
 
@@ -81,11 +82,14 @@ def number_rows(
     names, m = explanation.candidate.names, len(explanation.candidate.names)
     unknown = np.full(m, np.nan)
     order = explanation.candidate.number_order
-    low, high = (unknown, unknown) if standard is None else (standard.typical(-1.0)[order], standard.typical(1.0)[order])
+    low, high = (
+        (unknown, unknown) if standard is None else (standard.typical(-1.0)[order], standard.typical(1.0)[order])
+    )
     parts = explanation.ablation.numbers if explanation.gradients is None else explanation.gradients.numbers
     rows = [
         NumberRow(
-            _WORDS.get(name, name), float(explanation.candidate.scalars[i]), float(low[i]), float(high[i]),
+            _WORDS.get(name, name), float(explanation.candidate.scalars[i]),
+            max(float(low[i]), 0.0) if name in _POSITIVE else float(low[i]), float(high[i]),
             float(explanation.deviations[i]), float(parts[i]), seen=True,
         )
         for i, name in enumerate(names)
@@ -135,58 +139,63 @@ def explain_figure(
     """
     from matplotlib.figure import Figure
 
-    maps = [] if explanation.gradients is None else [("integrated gradients", explanation.gradients.pixels)]
-    maps.append(("occlusion", explanation.occlusion.pixels))
-    lines = 1 + len(maps)
-    top, foot = 1.15 + 0.19 * len(notes), 1.95 if examples else 0.0
-    height = top + 2.35 * lines + foot + 0.35 + (2.2 if len(maps) == 1 else 0.0)
-    body = 2.35 * lines + (2.2 if len(maps) == 1 else 0.0)
-    figure = Figure(figsize=(14.0, height), facecolor="#ffffff")
-    _heading(figure, explanation, title, model, notes, height)
-    upper, lower = 1 - top / height, 1 - (top + body) / height
-    left = figure.add_gridspec(lines, 1, left=0.045, right=0.52, top=upper, bottom=lower + 0.03, hspace=0.16)
-    _triplet(figure, left[0], explanation)
-    for i, (words, pixels) in enumerate(maps, start=1):
-        _map(figure, left[i], words, pixels)
-    right = figure.add_gridspec(
-        2, 2, left=0.69, right=0.985, top=upper - 0.01, bottom=lower + 0.05, hspace=0.32, wspace=0.3,
-        height_ratios=(0.36, 0.64),
-    )  # fmt: skip
-    _parts(figure.add_subplot(right[0, 0]), explanation)
-    _deletion(figure.add_subplot(right[0, 1]), explanation)
-    _numbers(figure, right, rows)
+    gradients, ablation = explanation.gradients, explanation.ablation
+    maps = [("occlusion", explanation.occlusion.pixels, "fall when left out", ablation.planes)]
+    if gradients is not None:
+        maps.insert(0, ("integrated gradients", gradients.pixels, "sum", gradients.planes))
+    head = 1.15 + 0.2 * len(notes)
+    body = max(0.35 + (_STAMP + 0.35) * (1 + len(maps)), 3.7 + _ROW * len(rows))
+    figure = Figure(figsize=(_WIDTH, head + body + (2.1 if examples else 0.2)), facecolor="#ffffff")
+    _heading(figure, explanation, title, model, notes)
+    top = head + 0.3
+    _triplet(figure, top, explanation)
+    for words, pixels, sums, values in maps:
+        top += _STAMP + 0.35
+        _map(figure, top, words, pixels, [f"{sums} {_signed(value)}" for value in values])
+    _parts(_axes(figure, 10.75, head + 0.2, 1.9, 2.2), explanation)
+    _deletion(_axes(figure, 13.4, head + 0.2, 1.9, 2.2), explanation)
+    _numbers(figure, head + 3.2, rows)
     if examples:
-        _examples(figure, examples, looked_at, top=lower - 0.55 / height, bottom=0.25 / height)
+        _examples(figure, examples, looked_at, head + body)
     return figure
 
 
-def _heading(
-    figure: Figure, explanation: Explanation, title: str, model: str, notes: Sequence[str], height: float
-) -> None:
-    called = "real" if explanation.is_real else "artifact"
-    figure.text(0.02, 1 - 0.3 / height, title, fontsize=14, fontweight="bold", color=INK, va="center")
-    words = f"score {explanation.score:.4f}: {called}"
-    figure.text(0.02, 1 - 0.58 / height, words, fontsize=12, fontweight="bold",
-                color=REAL if explanation.is_real else BOGUS, va="center")  # fmt: skip
-    rest = f"threshold {explanation.threshold:.3f}   logit {explanation.logit:+.2f}   model {model}"
-    figure.text(0.17, 1 - 0.58 / height, rest, fontsize=10.5, color=_SOFT, va="center")
+def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the upper left corner."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((x / wide, 1 - (y + height) / high, width / wide, height / high))
+
+
+def _text(figure: Figure, x: float, y: float, words: str, **style: Any) -> None:
+    """Text at a place in inches from the upper left corner."""
+    wide, high = figure.get_size_inches()
+    figure.text(x / wide, 1 - y / high, words, va="center", **style)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _heading(figure: Figure, explanation: Explanation, title: str, model: str, notes: Sequence[str]) -> None:
+    called, colour = ("real", REAL) if explanation.is_real else ("artifact", BOGUS)
+    _text(figure, 0.3, 0.3, title, fontsize=14, fontweight="bold", color=INK)
+    _text(figure, 0.3, 0.62, f"score {explanation.score:.4f}: {called}", fontsize=12.5, fontweight="bold", color=colour)
+    rest = f"threshold {explanation.threshold:.3f}   logit {_signed(explanation.logit)}   model {model}"
+    _text(figure, 2.9, 0.62, rest, fontsize=10.5, color=_SOFT)
     for i, note in enumerate(notes):
-        figure.text(0.02, 1 - (0.82 + 0.19 * i) / height, note, fontsize=9.5, color=_SOFT, va="center")
+        _text(figure, 0.3, 0.92 + 0.2 * i, note, fontsize=9.5, color=_SOFT)
 
 
 def _diverging() -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
-    made = LinearSegmentedColormap.from_list("real_artifact", ["#8a3a00", BOGUS, "#f7f7f7", REAL, "#003a5c"])
-    made.set_bad(_MISSING)
-    return made
+    return LinearSegmentedColormap.from_list("real_artifact", ["#8a3a00", BOGUS, "#f7f7f7", REAL, "#003a5c"])
 
 
-def _row_of_axes(figure: Figure, place: SubplotSpec) -> tuple[list[Axes], list[Axes]]:
+def _row_of_axes(figure: Figure, top: float) -> tuple[list[Axes], list[Axes]]:
     """Three panels and two places for the bars of their colours."""
-    inner = place.subgridspec(1, 6, width_ratios=(1, 1, 0.05, 0.16, 1, 0.05), wspace=0.06)
-    panels = [figure.add_subplot(inner[0, i]) for i in (0, 1, 4)]
-    bars = [figure.add_subplot(inner[0, i]) for i in (2, 5)]
+    panels = [_axes(figure, x, top, _STAMP, _STAMP) for x in (0.6, 3.25, 6.5)]
+    bars = [_axes(figure, x, top, 0.1, _STAMP) for x in (5.85, 9.1)]
     for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -194,28 +203,28 @@ def _row_of_axes(figure: Figure, place: SubplotSpec) -> tuple[list[Axes], list[A
     return panels, bars
 
 
-def _triplet(figure: Figure, place: SubplotSpec, explanation: Explanation) -> None:
+def _triplet(figure: Figure, top: float, explanation: Explanation) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import AsinhNorm
 
     with np.errstate(divide="ignore", invalid="ignore"):
         cube = explanation.candidate.cube / explanation.candidate.sigma[:, None, None]
     cube = np.where(np.isfinite(cube), cube, np.nan)
-    panels, bars = _row_of_axes(figure, place)
+    panels, bars = _row_of_axes(figure, top)
     grey = colormaps["gray"].with_extremes(bad=_MISSING)
-    top = max(10.0, float(np.nanpercentile(cube[:2], 99.8)) if np.isfinite(cube[:2]).any() else 0.0)
+    peak = max(10.0, float(np.nanpercentile(cube[:2], 99.8)) if np.isfinite(cube[:2]).any() else 0.0)
     middle = np.abs(cube[2][tuple(slice(n // 4, n - n // 4) for n in cube[2].shape)])
     reach = max(6.0, float(np.nanmax(middle)) if np.isfinite(middle).any() else 0.0)
-    norms = [AsinhNorm(3.0, -4.0, top), AsinhNorm(3.0, -4.0, top), AsinhNorm(3.0, -reach, reach)]
+    norms = [AsinhNorm(3.0, -4.0, peak), AsinhNorm(3.0, -4.0, peak), AsinhNorm(3.0, -reach, reach)]
     pictures = [
         panel.imshow(plane, origin="lower", cmap=grey, norm=norm, interpolation="nearest")
         for panel, plane, norm in zip(panels, cube, norms, strict=True)
     ]
     for panel, name in zip(panels, PLANES, strict=True):
         panel.set_title(name, fontsize=11, color=INK)
-    for bar, picture, ticks in ((bars[0], pictures[0], _ticks(top)), (bars[1], pictures[2], _ticks(reach, both=True))):
-        _bar(figure, bar, picture, ticks, "sky noise")
-    panels[0].set_ylabel("pixels", fontsize=10.5, color=INK)
+    for bar, picture, ticks in ((bars[0], pictures[0], _ticks(peak)), (bars[1], pictures[2], _ticks(reach, both=True))):
+        _bar(figure, bar, picture, ticks, "sky σ")
+    panels[0].set_ylabel("pixels\nsky σ", fontsize=10.5, color=INK)
     k = cube.shape[-1]
     panels[0].plot([1, 11], [1, 1], color="#ffffff", lw=3)
     panels[0].text(6, 2, "10 px", color="#ffffff", fontsize=8, ha="center", va="bottom")
@@ -248,8 +257,8 @@ def _cross(axes: Axes, k: int, colour: str) -> None:
     axes.set_ylim(-0.5, k - 0.5)
 
 
-def _map(figure: Figure, place: SubplotSpec, words: str, pixels: NDArray[np.float64]) -> None:
-    panels, bars = _row_of_axes(figure, place)
+def _map(figure: Figure, top: float, words: str, pixels: NDArray[np.float64], below: Sequence[str]) -> None:
+    panels, bars = _row_of_axes(figure, top)
     bars[0].set_axis_off()
     reach = max(float(np.percentile(np.abs(pixels), 99.8)), 1e-6)
     colours = _diverging()
@@ -257,11 +266,15 @@ def _map(figure: Figure, place: SubplotSpec, words: str, pixels: NDArray[np.floa
         panel.imshow(plane, origin="lower", cmap=colours, vmin=-reach, vmax=reach, interpolation="nearest")
         for panel, plane in zip(panels, pixels, strict=True)
     ]
-    for panel, plane in zip(panels, pixels, strict=True):
-        panel.set_xlabel(f"sum {plane.sum():+.2f}".replace("-", "−"), fontsize=8.5, color=_SOFT, labelpad=2)
-        _cross(panel, plane.shape[-1], GREY)
-    panels[0].set_ylabel(words, fontsize=10.5, color=INK)
-    _bar(figure, bars[1], pictures[0], None, "logit per px")
+    for panel, text in zip(panels, below, strict=True):
+        panel.set_xlabel(text, fontsize=9, color=_SOFT, labelpad=3)
+        _cross(panel, pixels.shape[-1], GREY)
+    panels[0].set_ylabel(f"{words}\nlogit per px", fontsize=10.5, color=INK)
+    _bar(figure, bars[1], pictures[0], None, "")
+    for y, text, colour in ((1.05, "real", REAL), (-0.055, "artifact", BOGUS)):
+        bars[1].text(
+            0.0, y, text, transform=bars[1].transAxes, fontsize=9, fontweight="bold", color=colour, va="center"
+        )
 
 
 def _parts(axes: Axes, explanation: Explanation) -> None:
@@ -302,67 +315,69 @@ def _deletion(axes: Axes, explanation: Explanation) -> None:
     """How fast the logit falls, in the direction of what was decided."""
     colour = REAL if explanation.logit >= 0 else BOGUS
     sign = 1.0 if explanation.logit >= 0 else -1.0
-    for curve, style, words in (
-        (explanation.deletion, "-", "most important first"),
-        (explanation.random_deletion, "--", "at random"),
-    ):
-        axes.plot(100 * curve.share, sign * curve.logit, style, color=colour if style == "-" else GREY, lw=1.8, label=words)
+    for curve, style, line in ((explanation.deletion, "-", colour), (explanation.random_deletion, "--", GREY)):
+        axes.plot(100 * curve.share, sign * curve.logit, style, color=line, lw=1.8)
     axes.axhline(0, color=INK, lw=0.6)
     _plain(axes)
     axes.grid(visible=True, axis="y", color=_LIGHT, lw=0.7)
     axes.set_xlabel("pixels removed (%)", fontsize=9, color=INK)
     axes.set_ylabel("logit", fontsize=9, color=INK, labelpad=1)
-    axes.set_title("does the map matter?", fontsize=8.5, color=_SOFT, loc="left")
-    axes.legend(fontsize=7.5, frameon=False)
+    axes.set_title("line: most important pixels first\ndashed: pixels at random", fontsize=8.5, color=_SOFT, loc="left")
 
 
-def _numbers(figure: Figure, right: GridSpecBase, rows: Sequence[NumberRow]) -> None:
+def _numbers(figure: Figure, top: float, rows: Sequence[NumberRow]) -> None:
     """Deviation of each number from training, and what it contributes, with the values as text."""
-    place, shares = figure.add_subplot(right[1, 0]), figure.add_subplot(right[1, 1])
-    y = np.arange(len(rows), dtype=float)
+    height = _ROW * len(rows)
+    place, shares = _axes(figure, 13.2, top, 1.1, height), _axes(figure, 14.5, top, 0.9, height)
     place.axvspan(-1, 1, color=_BAND, lw=0)
     place.axvline(0, color=GREY, lw=0.8)
-    known = np.array([np.isfinite(row.deviation) for row in rows], bool)
-    at = np.array([row.deviation if np.isfinite(row.deviation) else 0.0 for row in rows])
-    place.plot(at[known], y[known], "o", color=INK, ms=6)
-    place.set_xlim(-5.4, 5.4)
     for i, row in enumerate(rows):
-        text = number_text(row.value)
-        band = f"  ({number_text(row.low)} … {number_text(row.high)})" if np.isfinite(row.low) else ""
-        words = f"{row.words}" + ("" if row.seen else " *")
-        place.text(-0.05, i, f"{words}\n", transform=place.get_yaxis_transform(), fontsize=8.6, color=INK, ha="right",
-                   va="center", linespacing=0.9)  # fmt: skip
-        place.text(-0.05, i, f"\n{text}{band}", transform=place.get_yaxis_transform(), fontsize=8.2, color=_SOFT,
-                   ha="right", va="center", linespacing=0.9)  # fmt: skip
+        if np.isfinite(row.deviation):
+            place.plot(row.deviation, i, "o", color=INK, ms=5.5)
+        y = top + _ROW * (i + 0.5)
+        _text(figure, 9.85, y, row.words + ("" if row.seen else " *"), fontsize=8.8, color=INK)
+        _text(figure, 11.95, y, number_text(row.value), fontsize=8.8, fontweight="bold", color=INK, ha="right")
+        if np.isfinite(row.low):
+            band = f"{number_text(row.low)} … {number_text(row.high)}"
+            _text(figure, 13.05, y, band, fontsize=8.2, color=_SOFT, ha="right")
+    for x, words in ((9.85, "measured number"), (11.95, "value"), (13.05, "in training")):
+        side = "left" if x < 10 else "right"
+        _text(figure, x, top - 0.14, words, fontsize=8.5, color=_SOFT, ha=side)
+    if any(not row.seen for row in rows):
+        _text(figure, 9.85, top + height + 0.16, "* not shown to the model", fontsize=8.5, color=_SOFT)
+    _text(figure, 13.05, top + height + 0.16, "mean ± scatter", fontsize=8.5, color=_SOFT, ha="right")
     place.set_yticks([])
-    place.set_xlabel("scatters from the mean in training", fontsize=9, color=INK)
-    place.set_title("value (mean ± scatter in training)", fontsize=8.5, color=_SOFT, loc="right")
+    place.set_xticks([-4, 0, 4])
+    place.set_xlim(-5.4, 5.4)
+    place.set_xlabel("scatters off mean", fontsize=9, color=INK)
     values = np.array([row.contribution if row.seen else 0.0 for row in rows])
-    shares.barh(y, values, 0.6, color=[REAL if value >= 0 else BOGUS for value in values])
+    shares.barh(np.arange(len(rows)), values, 0.6, color=[REAL if value >= 0 else BOGUS for value in values])
     shares.axvline(0, color=INK, lw=0.8)
     shares.set_yticks([])
-    shares.set_xlabel("contribution to the logit", fontsize=9, color=INK)
-    if any(not row.seen for row in rows):
-        shares.set_title("* not shown to the model", fontsize=8.5, color=_SOFT, loc="right")
+    reach = max(0.5, 1.1 * float(np.abs(values).max(initial=0.0)))
+    shares.set_xlim(-reach, reach)
+    shares.set_xlabel("logit", fontsize=9, color=INK)
     for axes in (place, shares):
         axes.set_ylim(len(rows) - 0.5, -0.5)
         _plain(axes)
 
 
-def _examples(figure: Figure, examples: Sequence[Example], looked_at: int, *, top: float, bottom: float) -> None:
+def _examples(figure: Figure, examples: Sequence[Example], looked_at: int, top: float) -> None:
     """Nearest training examples as triplets."""
     from gueststar.plots import triplet_pixels
 
-    words = f"Nearest of {looked_at:,} training examples in the network's features: science, reference, difference"
-    figure.text(0.02, top + 0.045, words, fontsize=10.5, color=INK, fontweight="bold", va="center")
-    grid = figure.add_gridspec(1, len(examples), left=0.02, right=0.985, top=top, bottom=bottom, wspace=0.06)
+    words = f"Nearest of {looked_at:,} training examples in the network's features (science, reference, difference)"
+    _text(figure, 0.3, top + 0.2, words, fontsize=10.5, color=INK, fontweight="bold")
+    step = (_WIDTH - 0.6) / max(len(examples), 6)
     for i, example in enumerate(examples):
-        axes = figure.add_subplot(grid[0, i])
-        axes.imshow(triplet_pixels(example.cube), origin="lower", interpolation="nearest")
+        pixels = triplet_pixels(example.cube)
+        width = step - 0.14
+        axes = _axes(figure, 0.3 + i * step, top + 0.65, width, width * pixels.shape[0] / pixels.shape[1])
+        axes.imshow(pixels, origin="lower", interpolation="nearest", aspect="auto")
         axes.set_xticks([])
         axes.set_yticks([])
         colour = GREY if example.real is None else REAL if example.real else BOGUS
         axes.spines[:].set_color(colour)
         axes.spines[:].set_linewidth(2)
-        axes.set_title(example.words, fontsize=9, color=colour, loc="left", pad=3)
-        axes.set_xlabel(f"distance {example.distance:.2f}", fontsize=8, color=_SOFT, labelpad=2)
+        axes.set_title(example.words, fontsize=9, color=colour, loc="left", pad=4)
+        axes.set_xlabel(f"distance {example.distance:.2f}", fontsize=8.5, color=_SOFT, labelpad=3)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from gueststar.realbogus.explain.candidate import Candidate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gueststar.realbogus.network import RealBogusNet
 
 __all__ = ["Attribution", "integrated_gradients"]
@@ -105,7 +107,9 @@ def integrated_gradients(
         ends = [network.after(a * pixels, a * numbers, code).double().item() for a in (1.0, 0.0)]
     while True:
         gradients = _mean_gradients(network, pixels, numbers, code, steps)
-        shares = [(gradient * part.double())[0].numpy() for gradient, part in zip(gradients, (pixels, numbers), strict=True)]
+        shares = [
+            (gradient * part.double())[0].numpy() for gradient, part in zip(gradients, (pixels, numbers), strict=True)
+        ]
         made = _attribution(network, candidate, shares[0], shares[1], logit=ends[0], baseline=ends[1], steps=steps)
         # Of logits that hardly differ a share says little, so there a fixed error is allowed.
         close = abs(made.completeness_error) <= _TOLERANCE * max(abs(ends[0] - ends[1]), 0.2)
@@ -114,21 +118,23 @@ def integrated_gradients(
         steps *= 2
 
 
-def _mean_gradients(network, pixels, numbers, code, steps):  # type: ignore[no-untyped-def]
+def _mean_gradients(
+    network: RealBogusNet, pixels: Tensor, numbers: Tensor, code: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
     """Mean derivatives along the way, float64, by the points and weights of Gauss and Legendre."""
     import torch
 
     points, weights = np.polynomial.legendre.leggauss(steps)
     points, weights = torch.from_numpy((points + 1.0) / 2.0), torch.from_numpy(weights / 2.0)
-    total = [torch.zeros_like(pixels, dtype=torch.float64), torch.zeros_like(numbers, dtype=torch.float64)]
+    total_pixels, total_numbers = torch.zeros_like(pixels).double(), torch.zeros_like(numbers).double()
     for at, share in zip(points.split(_BATCH), weights.split(_BATCH), strict=True):
         a = at.to(pixels.dtype)
-        steps_pixels = (a[:, None, None, None] * pixels).requires_grad_()
-        steps_numbers = (a[:, None] * numbers).requires_grad_()
-        logit = network.after(steps_pixels, steps_numbers, code.expand(len(a))).sum()
-        for i, gradient in enumerate(torch.autograd.grad(logit, (steps_pixels, steps_numbers))):
-            total[i] += torch.tensordot(share, gradient.double(), dims=1)[None]
-    return total
+        on_way = (a[:, None, None, None] * pixels).requires_grad_(), (a[:, None] * numbers).requires_grad_()
+        logit = network.after(*on_way, code.expand(len(a))).sum()
+        by_pixels, by_numbers = torch.autograd.grad(logit, on_way)
+        total_pixels += torch.tensordot(share, by_pixels.double(), dims=1)[None]
+        total_numbers += torch.tensordot(share, by_numbers.double(), dims=1)[None]
+    return total_pixels, total_numbers
 
 
 def _attribution(

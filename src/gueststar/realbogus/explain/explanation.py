@@ -74,7 +74,7 @@ class Explanation:
     agreement : float
         Rank correlation of the integrated gradients with the occlusion; NaN without gradients.
     deletion, random_deletion : DeletionCurve
-        Of the logit for what the model decided, real or artifact: pixels removed in the order of the map, and at random.
+        Of the logit for what it speaks for, real or artifact: pixels removed in the order of the map, and at random.
     network_logit : float
         The logit by the network that gave the gradients; NaN without. It differs from `logit` by rounding only.
     deviations : ndarray, shape (m,)
@@ -191,7 +191,9 @@ def _deletion(
     """Both curves for the class that the logit speaks for."""
     sign = 1.0 if candidate.logits(logits, candidate.cube[None])[0] >= 0 else -1.0
 
-    def towards(cube: NDArray[np.float32], sigma: NDArray[np.float32], scalars: NDArray[np.float32]) -> NDArray[np.float64]:
+    def towards(
+        cube: NDArray[np.float32], sigma: NDArray[np.float32], scalars: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
         return sign * np.asarray(logits(cube, sigma, scalars), np.float64)
 
     return deletion_curve(towards, candidate, sign * pixels), random_deletion_curve(towards, candidate, rng=rng)

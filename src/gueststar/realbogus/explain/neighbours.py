@@ -73,7 +73,9 @@ def feature_function(card: Card, weights: bytes, *, threads: int = 1) -> Feature
 
     network = onnx.load_from_string(weights)
     matrices = {item.name: tuple(item.dims) for item in network.graph.initializer}
-    last = [node.input[0] for node in network.graph.node if node.op_type == "Gemm" and 1 in matrices.get(node.input[1], ())]
+    last = [
+        node.input[0] for node in network.graph.node if node.op_type == "Gemm" and 1 in matrices.get(node.input[1], ())
+    ]
     if not last:
         raise ModelError(
             f"model {card.name!r}: its last layer cannot be found, so there are no features to compare with training "

@@ -52,7 +52,9 @@ def deletion_curve(
     steps: int = _STEPS,
     largest: float = _LARGEST,
 ) -> DeletionCurve:
-    """Remove pixels in the order of their attribution and note the logit (Petsiuk, Das & Saenko 2018, arXiv:1806.07421).
+    """Remove pixels in the order of their attribution and note the logit.
+
+    After Petsiuk, Das & Saenko (2018, arXiv:1806.07421), with empty sky for what is removed.
 
     For what speaks *against* a real source give the logit and the attribution with the other sign.
 
@@ -106,9 +108,7 @@ def random_deletion_curve(
     return DeletionCurve(curves[0].share, np.mean([curve.logit for curve in curves], axis=0))
 
 
-def _curve(
-    logits: Logits, candidate: Candidate, order: NDArray[np.intp], steps: int, largest: float
-) -> DeletionCurve:
+def _curve(logits: Logits, candidate: Candidate, order: NDArray[np.intp], steps: int, largest: float) -> DeletionCurve:
     counts = np.round(np.linspace(0, largest, steps + 1) * order.size).astype(int)
     cubes = np.repeat(candidate.cube.reshape(1, -1), counts.size, axis=0)
     for cube, count in zip(cubes, counts, strict=True):

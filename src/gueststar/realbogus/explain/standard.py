@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,9 @@ class Standard:
 
     def deviations(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """How many scatters each raw number lies from the mean, -5 to 5, as the network sees it; NaN where missing."""
-        compressed = [_compress(item.compression, float(value)) for item, value in zip(self.scalars, values, strict=True)]
+        compressed = [
+            _compress(item.compression, float(value)) for item, value in zip(self.scalars, values, strict=True)
+        ]
         return np.clip((np.asarray(compressed) - self.mean) / self.scale, -_CLIP, _CLIP)
 
     def typical(self, deviation: float) -> NDArray[np.float64]:
