@@ -17,7 +17,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +28,20 @@ import numpy as np
 
 from gueststar import __version__
 from gueststar.realbogus.dataset import Dataset, LabelledStamps
-from gueststar.realbogus.evaluate import auc, threshold_at_fpr
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.label_noise.flagged import without
 from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.split import Split, split_groups
 from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.study.paired import METRICS, Ranked, bootstrap, mean_over_seeds
+from gueststar.study.planting import plant
 from gueststar.types import Candidates, Stamps
 from realbogus_stamps import columns, gaussian
 
 RATES = (1e-2, 1e-3)
+NAMES = ("auc", *(f"fnr_at_fpr_{rate:g}" for rate in RATES))
 METHODS = ("naive", "ensemble", "drop-flagged", "two-stage", "coteach", "coteach, mean of both", "oracle")
-
-
-@dataclass
-class Relabelled:
-    """A set whose labels were changed; all else is that of the set below."""
-
-    base: Any
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.base)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.labels if name == "label" else self.base[name]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.base, name)
 
 
 def stamp(kind: str, snr: float, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -99,18 +83,6 @@ def drawn(arguments: argparse.Namespace, rng: np.random.Generator) -> tuple[Labe
     return data, split_groups(data.columns, rng=rng, fractions=sizes)
 
 
-def plant(data: LabelledStamps, split: Split, share: float, rng: np.random.Generator) -> tuple[Relabelled, np.ndarray]:
-    """Reals of the training and validation parts under the name of artifacts, until they are `share` of these."""
-    labels, wrong = data.labels.copy(), []
-    for part in (split.train, split.validation):
-        real = part[labels[part] == 1]
-        count = round(share / (1 - share) * int((labels[part] == 0).sum()))
-        wrong.append(rng.choice(real, min(count, real.size // 2), replace=False))
-    rows = np.concatenate(wrong)
-    labels[rows] = 0
-    return Relabelled(data, labels), rows
-
-
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Logits of every method on the test part, and what it said about the labels."""
     rng = np.random.default_rng(seed)
@@ -148,24 +120,16 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def misses(real: np.ndarray, logits: np.ndarray, rate: float) -> float:
-    return float((logits[real] < threshold_at_fpr(real, logits, rate)).mean())
+def measures(real: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """AUC and misses at each rate."""
+    return Ranked(real, logits, np.arange(real.size)).measure()[[METRICS.index(name) for name in NAMES]]
 
 
 def _line(real: np.ndarray, logits: np.ndarray) -> str:
-    return f"AUC {auc(real, logits):.4f}, " + ", ".join(
-        f"FNR {100 * misses(real, logits, r):.1f} % at FPR {r:g}" for r in RATES
+    area, *missed = measures(real, logits)
+    return f"AUC {area:.4f}, " + ", ".join(
+        f"FNR {100 * value:.1f} % at FPR {rate:g}" for rate, value in zip(RATES, missed, strict=True)
     )
-
-
-def figures(seeds: list[dict[str, Any]], rows: list[np.ndarray]) -> np.ndarray:
-    """Mean over seeds of AUC and misses at each rate; shape (methods, 1 + rates)."""
-    values = []
-    for seed, which in zip(seeds, rows, strict=True):
-        real = seed["real"][which]
-        each = [seed["logits"][method][which] for method in METHODS]
-        values.append([[auc(real, one), *(misses(real, one, rate) for rate in RATES)] for one in each])
-    return np.mean(values, axis=0)
 
 
 def gap_closed(table: np.ndarray) -> np.ndarray:
@@ -177,12 +141,13 @@ def gap_closed(table: np.ndarray) -> np.ndarray:
 def report(seeds: list[dict[str, Any]], boots: int) -> list[dict[str, Any]]:
     """Figures of each method with intervals of 95 %."""
     rng = np.random.default_rng(0)
-    best = figures(seeds, [np.arange(seed["real"].size) for seed in seeds])
-    again = []
-    for _ in range(boots):
-        chosen = [seeds[i] for i in rng.integers(0, len(seeds), len(seeds))]
-        again.append(figures(chosen, [rng.integers(0, seed["real"].size, seed["real"].size) for seed in chosen]))
-    tables = np.array(again)
+    drawn = []
+    for seed in seeds:  # every seed has its own test rows
+        n = seed["real"].size
+        runs = [Ranked(seed["real"], seed["logits"][method], np.arange(n)) for method in METHODS]
+        drawn.append(bootstrap(runs, n, boots=boots, rng=rng)[:, :, [METRICS.index(name) for name in NAMES]])
+    mean = mean_over_seeds(np.stack(drawn, axis=2), rng)
+    best, tables = mean[0], mean[1:]
     gaps = np.array([gap_closed(table) for table in tables])
     low, high = np.quantile(tables, (0.025, 0.975), axis=0)
     gap_low, gap_high = np.nanquantile(gaps, (0.025, 0.975), axis=0)

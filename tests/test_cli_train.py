@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,46 @@ def test_a_set_that_was_made_for_the_same_options_is_used_again(tmp_path: Path, 
     assert len(found) == 24
     with pytest.raises(OutputError, match="not the one that is asked for .n_pairs, seed, real frames differ"):
         kept_set(tmp_path / "set", TrainingSet(n_pairs=4, seed=1), {})
+
+
+def renamed(drawn: Any, name: str) -> Any:
+    """The same set as if it were of other frames."""
+    columns = {key: np.char.add(name, drawn[key]) for key in ("tile", "night", "reference")}
+    chain = np.where(np.arange(len(drawn)) % 3, "default", "worse")
+    return replace(drawn, columns={**drawn.columns, **columns, "chain": chain})
+
+
+def stored(made: Path, drawn: Any, part: str) -> Path:
+    sigma = {f"sky_sigma_{plane}": drawn.sigma[:, i] for i, plane in enumerate(("science", "reference", "difference"))}
+    with ShardWriter(made) as writer:
+        writer.add(drawn.cube, {**drawn.columns, **sigma, "split": part, "suspicion": "", "true_kind": ""})
+    return made
+
+
+def test_a_model_is_measured_on_sets_of_other_frames(folder, tmp_path):
+    drawn = dataset(40, np.random.default_rng(9), size=21, pairs=5)
+    other = stored(tmp_path / "other", renamed(drawn, "b"), "")
+    result = call("--data", folder, "--out", tmp_path / "model", *SET, "--epochs", 1, "--test", other)
+    assert result.exit_code == 0, result.output
+    metrics = read_model(tmp_path / "model")[0].metrics
+    assert {"test", "other", "other_default_chain"} <= set(metrics)
+    assert metrics["other"]["n_real"] + metrics["other"]["n_bogus"] == 40
+    assert metrics["other_default_chain"]["n_real"] + metrics["other_default_chain"]["n_bogus"] == 26
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--test", "SET"), "give --data"),
+        (("--data", "SET", "--test", "SET"), "is the set that is trained on"),
+        (("--data", "SET", "--test", "SHARES"), "and is trained on"),
+        (("--data", "SET", "--test", "SHARES", "--test", "deeper/SHARES"), "two folders are named"),
+    ],
+)
+def test_sets_that_would_test_nothing_are_refused(folder, tmp_path, words, message):
+    shares = stored(tmp_path / "shares", dataset(24, np.random.default_rng(8), size=21, pairs=3), "test")
+    places = {"SET": folder, "SHARES": shares, "deeper/SHARES": tmp_path / "deeper" / "shares"}
+    result = call("--out", tmp_path / "model", *SET, *(places.get(word, word) for word in words))
+    assert result.exit_code != 0
+    assert message in words_of(result)
+    assert not (tmp_path / "model").exists()

@@ -160,6 +160,17 @@ def test_every_option_of_data_sets_has_a_description() -> None:
             assert f"``{name}``" in page
 
 
+def test_every_option_of_studies_has_a_description() -> None:
+    from gueststar.study.chips import ChipStudy
+    from gueststar.study.contamination import ContaminationStudy
+
+    page = extension().configuration.study_page()
+    for model in (ChipStudy, ContaminationStudy):
+        for name, field in model.model_fields.items():
+            assert field.description
+            assert f"``{name}``" in page
+
+
 def test_python_of_the_tutorial_runs_on_a_small_night(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,3 +196,11 @@ def test_faults_vary_within_their_factor(rng):
     assert wobble.max() <= 3.001
     assert wobble.std() > 0.3
     assert vary_faults(SURVEY, 1.0, rng) == SURVEY
+
+
+def test_a_file_that_names_some_fields_of_the_survey_leaves_the_others_as_they_are_in_training():
+    read = TrainingSet.model_validate({"survey": {"pattern_e": 2.0}})
+    assert read.survey == training_survey().model_copy(update={"pattern_e": 2.0})
+    assert TrainingSet.model_validate(read.model_dump()) == read
+    with pytest.raises(ValueError, match="no_such_field"):
+        TrainingSet.model_validate({"survey": {"no_such_field": 1}})

@@ -16,6 +16,7 @@ from gueststar_docs.configuration import (
     dataset_page,
     describe_options,
     profile_page,
+    study_page,
     survey_page,
     training_page,
 )
@@ -54,6 +55,7 @@ def generated_pages() -> dict[str, str]:
         "survey.rst": survey_page(),
         "training.rst": training_page(),
         "datasets.rst": dataset_page(),
+        "studies.rst": study_page(),
         "model_card.rst": model_card_page(),
         "real_frames.rst": real_frames_page(),
         "chain.rst": chain_page(),

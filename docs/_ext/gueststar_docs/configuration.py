@@ -21,6 +21,7 @@ __all__ = [
     "models_in",
     "profile_page",
     "sections",
+    "study_page",
     "survey_page",
     "training_page",
 ]
@@ -66,6 +67,24 @@ def training_page() -> str:
 
     intro = "What ``gueststar train`` takes from ``--config`` and ``--set``.\n"
     return "\n".join((heading("Training options"), intro, *_sections_text(Training, elsewhere={Survey: "survey"})))
+
+
+def study_page() -> str:
+    """Return the page of all options of studies."""
+    from gueststar.study.baselines import BaselineStudy
+    from gueststar.study.channels import ChannelStudy
+    from gueststar.study.chips import ChipStudy
+    from gueststar.study.contamination import ContaminationStudy
+    from gueststar.study.size import SizeStudy
+
+    words = (
+        "What ``gueststar study`` takes from ``--config`` and ``--set``. Fields of ``train``, ``label_noise`` and\n"
+        "``finetune`` are those of :doc:`training`.\n"
+    )
+    parts = [heading("Options of studies"), words]
+    for model in (SizeStudy, ChipStudy, ContaminationStudy, ChannelStudy, BaselineStudy):
+        parts += [heading(f"gueststar study {model.name} --set", "-"), fields_table(model)]
+    return "\n".join(parts)
 
 
 def dataset_page() -> str:

@@ -28,6 +28,7 @@ from gueststar.cli import (
     score,
     simulate,
     solve,
+    study,
     train,
 )
 from gueststar.cli.common import errors
@@ -91,6 +92,7 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(dataset.app, name="dataset")
 app.command("solve")(solve.solve)
 app.command("train")(train.train)
+app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)

@@ -36,6 +36,12 @@ def train(
         str | None,
         typer.Option("--exclude", metavar="LIST", help="With --data: reasons whose rows are left out, with commas."),
     ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--test", metavar="DIR", help="With --data: data set that the model is only tested on; again for more."
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -143,6 +149,7 @@ def train(
     }  # fmt: skip
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
     options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    _check_tests(test, data, per)
     _check_chips(data, per=per, shared=shared, finetune=finetune, fallback=fallback)
     if per is not None:
         _refuse_both(data, pairs=pairs, real=real, held_out=held_out)
@@ -162,9 +169,10 @@ def train(
         if bars is not None:
             more |= {"progress": bars.progress, "watch": bars.watch}
         if data is not None:
-            return train_stored(options, _opened(data, exclude), out, base=finetune, **more)
-        frames, tests = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
-        return make_and_train(options, out, real_images=frames, held_out_images=tests, **more)
+            tests = {path.name: _opened(path, None) for path in test or ()}
+            return train_stored(options, _opened(data, exclude), out, base=finetune, tests=tests, **more)
+        frames, held = (load_frames(folders, instrument, gain, more.get("progress")) for folders in (real, held_out))
+        return make_and_train(options, out, real_images=frames, held_out_images=held, **more)
 
     card = _uninterrupted(work, out, quiet=quiet)
     if not quiet:
@@ -196,6 +204,20 @@ def _refuse_both(data: Path | None, **given: object) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if names:
         raise ConfigError(f"--data trains on what is there; {names[0]} makes a set: give one of both", key="data")
+
+
+def _check_tests(test: list[Path] | None, data: Path | None, per: str | None) -> None:
+    from gueststar.errors import ConfigError
+
+    if test and (data is None or per is not None):
+        raise ConfigError(
+            "--test measures one model that is trained on a data set: give --data, and no --per", key="test"
+        )
+    names = [path.name for path in test or ()]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"--test: two folders are named {max(names, key=names.count)!r}; the card tells them by name", key="test"
+        )
 
 
 def _check_chips(

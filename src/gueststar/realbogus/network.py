@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from gueststar.realbogus.chips.film import ChipFilm, modulate
 from gueststar.realbogus.scalars import COMPRESSIONS, DEFAULT_SCALARS, Scalar
 
-__all__ = ["SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
+__all__ = ["SEEN_PLANES", "SEEN_SIZE", "MeanNet", "Preprocess", "RealBogusNet", "StampNet", "asinh", "count_parameters"]
 
 SEEN_SIZE = 31  #: width of the centre of a stamp that the network looks at, px
+SEEN_PLANES = ("science", "reference", "difference")  #: planes of a stamp, in order
 _USABLE = 1e30  # |value| of any measured number is below; NaN and infinity fail the comparison
 _LARGEST = 1e15  # |value| of any real pixel, in units of 3 sigma; its square is a number still
 _CLIP = 5.0  # standard deviations; a measured number further out says no more than "very large"
@@ -38,6 +39,7 @@ class Preprocess(nn.Module):
     3. Candidates with negative ``snr`` are turned over (see the module).
     4. Measured numbers are compressed, standardised and clipped to 5 standard deviations; missing ones become 0, the
        mean. Those of the context get a second number: 1 known, 0 missing.
+    5. Planes and numbers that are not to be seen become 0 everywhere.
 
     Parameters
     ----------
@@ -45,10 +47,24 @@ class Preprocess(nn.Module):
         The first must be ``snr``, whose sign decides about turning over.
     size : int
         Width of the centre that is seen, px, odd.
+    planes : sequence of str
+        Planes that are seen, of `SEEN_PLANES`, after turning over: what is called science then is the image in which
+        the source is bright. The missing share of a plane goes with it.
+    numbers : bool
+        Whether measured numbers are seen, the context included. The sign of ``snr`` turns over in any case.
     """
 
-    def __init__(self, scalars: Sequence[Scalar] = DEFAULT_SCALARS, *, size: int = SEEN_SIZE) -> None:
+    def __init__(
+        self,
+        scalars: Sequence[Scalar] = DEFAULT_SCALARS,
+        *,
+        size: int = SEEN_SIZE,
+        planes: Sequence[str] = SEEN_PLANES,
+        numbers: bool = True,
+    ) -> None:
         super().__init__()
+        if set(planes) - set(SEEN_PLANES) or not (planes or numbers):
+            raise ValueError(f"planes {list(planes)}, numbers {numbers}: any of {', '.join(SEEN_PLANES)}, or numbers")
         names = [scalar.name for scalar in scalars]
         if not names or names[0] != "snr":
             raise ValueError(f"the first measured number must be 'snr', which carries the sign; got {names}")
@@ -56,12 +72,16 @@ class Preprocess(nn.Module):
             raise ValueError(f"seen size {size} must be odd and at least {SEEN_SIZE // 2}")
         self.scalars = tuple(scalars)
         self.size = size
+        self.planes = tuple(name for name in SEEN_PLANES if name in planes)
+        self.sees_numbers = numbers
         turned = list(range(len(names)))
         if "science_snr" in names and "reference_snr" in names:
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
         self.context = tuple(i for i, scalar in enumerate(scalars) if scalar.context)
         self.register_buffer("_turned", torch.tensor(turned))
+        shown = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
+        self.register_buffer("_shown", shown, persistent=False)  # an option, not a weight
         self.register_buffer("_planes", torch.tensor([1, 0, 2]), persistent=False)
         self.register_buffer("mean", torch.zeros(len(names)))
         self.register_buffer("scale", torch.ones(len(names)))
@@ -108,9 +128,13 @@ class Preprocess(nn.Module):
         values = self._compress(torch.where(known, turned, torch.zeros_like(turned)))
         values = torch.where(known, values, self.get_buffer("mean").expand_as(values))
         values = ((values - self.get_buffer("mean")) / self.get_buffer("scale")).clamp(-_CLIP, _CLIP)
-        if not self.context:
-            return pixels, torch.cat((values, missing), dim=1)
-        return pixels, torch.cat((values, missing, known[:, list(self.context)].to(values.dtype)), dim=1)
+        if len(self.planes) < len(SEEN_PLANES):
+            shown = self.get_buffer("_shown")
+            pixels, missing = pixels * shown[:, None, None], missing * shown
+        told = known[:, list(self.context)].to(values.dtype) if self.context else values[:, :0]
+        if not self.sees_numbers:
+            values, told = torch.zeros_like(values), torch.zeros_like(told)
+        return pixels, torch.cat((values, missing, told) if self.context else (values, missing), dim=1)
 
     def seen(self, cube: Tensor, sigma: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """The centre, turned over where the source has faded, in units of the noise; inputs as in `StampNet`.
@@ -233,6 +257,8 @@ class RealBogusNet(StampNet):
         Measured numbers, in the order of the third input.
     size : int
         Width of the centre of each stamp that is seen, px.
+    planes, numbers
+        What is seen at all; see `Preprocess`.
     scalar_dropout : float
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
     dropout : float
@@ -253,12 +279,14 @@ class RealBogusNet(StampNet):
         scalars: Sequence[Scalar] = DEFAULT_SCALARS,
         *,
         size: int = SEEN_SIZE,
+        planes: Sequence[str] = SEEN_PLANES,
+        numbers: bool = True,
         scalar_dropout: float = 0.25,
         dropout: float = 0.1,
         context_dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.preprocess = Preprocess(scalars, size=size)
+        self.preprocess = Preprocess(scalars, size=size, planes=planes, numbers=numbers)
         self.scalar_dropout, self.context_dropout = scalar_dropout, context_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)

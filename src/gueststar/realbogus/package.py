@@ -29,7 +29,7 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
-from gueststar.realbogus.network import count_parameters
+from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps, stamp_logits
 from gueststar.realbogus.split import GROUP_COLUMNS, Split
 from gueststar.realbogus.train import Train, Trained
@@ -78,7 +78,7 @@ def describe_model(
         version=version,
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
-        normalisation=trained.network.normalisation,
+        normalisation=trained.network.normalisation + _hidden(trained.network),
         scalars=tuple(
             CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
         ),
@@ -160,6 +160,14 @@ def judge(
     facts = {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
     error = error_of(model.card, dataset, rows, scores)
     return result, facts if error is None else {**facts, "calibration": error.as_dict()}
+
+
+def _hidden(network: StampNet) -> str:
+    """Words for the planes and numbers that the network does not see."""
+    seen = network.preprocess
+    hidden = [name for name in SEEN_PLANES if name not in seen.planes]
+    hidden += [] if seen.sees_numbers else ["measured numbers"]
+    return f"; not seen: {', '.join(hidden)}" if hidden else ""
 
 
 def thresholds_of_rows(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -64,6 +64,11 @@ class Train(Options):
         description="Width of the centre that is seen, px, odd; none: that of the network, 31 (gueststar, seed), "
         "63 (braai) or 29 (takahashi-simple, takahashi-complex)",
     )
+    planes: tuple[Literal["science", "reference", "difference"], ...] = Field(
+        ("science", "reference", "difference"),
+        description="Planes that 'gueststar' sees; the others are hidden inside the network, so stamps stay triplets",
+    )
+    numbers: bool = Field(True, description="Whether 'gueststar' sees the measured numbers")
     scalar_dropout: float = Field(
         0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden; 'gueststar' alone sees any"
     )
@@ -109,6 +114,14 @@ class Train(Options):
         le=10000,
         description="How often the state within a pass is kept, beside the one after each; 0: never",
     )
+
+    @model_validator(mode="after")
+    def _sees_something(self) -> Self:
+        if not self.planes and not self.numbers:
+            raise ValueError("a network that sees no plane needs numbers=true")
+        if self.network != "gueststar" and (len(set(self.planes)) < 3 or not self.numbers):
+            raise ValueError(f"planes and numbers can be hidden from 'gueststar' alone, not from {self.network!r}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

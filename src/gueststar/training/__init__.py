@@ -39,6 +39,7 @@ from gueststar.training.kept_sets import kept_set
 from gueststar.training.make import RealPair, make_training_set, real_pairs, simulated_rows
 from gueststar.training.passes import TrainingSet
 from gueststar.training.second_pass import second_injector_pass
+from gueststar.training.tested import check_tests, tested
 from gueststar.types import Image
 
 __all__ = [
@@ -179,6 +180,7 @@ def train_stored(
     out: str | Path,
     *,
     base: str | Path | None = None,
+    tests: Mapping[str, StoredDataset] | None = None,
     notes: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
@@ -197,6 +199,8 @@ def train_stored(
         ``training.csv``; with the state of a stopped training of the same options and data, that training goes on.
     base : str or path, optional
         Model to start from, whose head is trained on (`gueststar.realbogus.chips.finetune`); None: from nothing.
+    tests : mapping of str to StoredDataset, optional
+        Sets that the model is only tested on, by the names that the card gives to the figures.
     notes : mapping, optional
         Plain values that the card keeps about the training.
     progress : callable, optional
@@ -209,7 +213,7 @@ def train_stored(
     Raises
     ------
     InputError
-        When the set is not divided, groups cross, or a part lacks a class.
+        When the set is not divided, groups cross, a part lacks a class, or a test set shares frames with it.
     ModelError
         When `base` cannot be trained further.
     OutputError
@@ -226,9 +230,11 @@ def train_stored(
         )
     split = dataset.split()
     test = split.test[dataset.labels[split.test] >= 0]
+    check_tests(dataset, tests or {})
 
     def measure(model: LoadedModel) -> dict[str, Any]:
-        return {"test": judge(model, dataset, test, name="test part of the data set")[1]} if test.size else {}
+        own = {"test": judge(model, dataset, test, name="test part of the data set")[1]} if test.size else {}
+        return own | tested(model, tests or {})
 
     return _made(
         options, dataset, split, out, measure=measure, shown=test, title="test part of the data set",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 from astropy.table import Table, vstack
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from gueststar.align.register import Registration, register
 from gueststar.errors import QualityError
@@ -61,6 +62,12 @@ class TrainingSet(Options):
     real_passes: int = Field(60, ge=0, le=100000, description="Passes over pairs of real frames, for each field")
     seed: int = Field(0, ge=0, description="Of everything that is drawn")
     workers: int = Field(1, ge=1, le=1024, description="Processes")
+
+    @field_validator("survey", mode="before")
+    @classmethod
+    def _some_fields(cls, value: Any) -> Any:
+        """Fields of the survey that a file or the command line leaves out are those of the training survey."""
+        return {**training_survey().model_dump(), **value} if isinstance(value, Mapping) else value
 
 
 class Origin(Options):

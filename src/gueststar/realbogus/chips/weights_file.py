@@ -23,7 +23,7 @@ from gueststar.options import Options
 from gueststar.realbogus.card import Card, CardScalar, find_model, read_model, weights_hash
 from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
 from gueststar.realbogus.files import TRAINABLE_FILE
-from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.network import SEEN_PLANES, RealBogusNet
 from gueststar.realbogus.scalars import Scalar
 
 __all__ = ["Blueprint", "pack_network", "read_trainable"]
@@ -39,6 +39,8 @@ class Blueprint(Options):
     network: Literal["RealBogusNet"] = Field("RealBogusNet", description="Its kind")
     scalars: tuple[CardScalar, ...] = Field(description="Measured numbers, in the order of the input")
     size: int = Field(ge=15, description="Width of the centre of a stamp that is seen, px")
+    planes: tuple[str, ...] = Field(SEEN_PLANES, description="Planes that it sees")
+    numbers: bool = Field(True, description="Whether it sees the measured numbers")
     chips: tuple[str, ...] = Field((), description="Chips that it is told, in the order of their numbers from 1")
     chip_numbers: int = Field(8, ge=1, description="Length of the vector that stands for a chip")
 
@@ -50,6 +52,8 @@ def pack_network(network: torch.nn.Module) -> bytes:
     plan = Blueprint(
         scalars=tuple(CardScalar.parse(asdict(item)) for item in network.preprocess.scalars),
         size=network.preprocess.size,
+        planes=network.preprocess.planes,
+        numbers=network.preprocess.sees_numbers,
         chips=network.chips,
         chip_numbers=8 if network.film is None else network.film.embedding.embedding_dim,
     )
@@ -110,7 +114,8 @@ def _unpacked(data: bytes, name: str) -> RealBogusNet:
         raise ModelError(
             f"model {name!r}: {TRAINABLE_FILE} cannot be read by this version of gueststar: {error}; {_WHY}", model=name
         ) from error
-    network = RealBogusNet(tuple(Scalar(**item.model_dump()) for item in plan.scalars), size=plan.size)
+    scalars = tuple(Scalar(**item.model_dump()) for item in plan.scalars)
+    network = RealBogusNet(scalars, size=plan.size, planes=plan.planes, numbers=plan.numbers)
     if plan.chips:
         network.condition(plan.chips, width=plan.chip_numbers)
     try:

@@ -54,8 +54,8 @@ def build_network(options: Train, scalars: tuple[Scalar, ...]) -> StampNet:
     size = seen_size(options)
     if options.network == "gueststar":
         return RealBogusNet(
-            scalars, size=size, scalar_dropout=options.scalar_dropout, dropout=options.dropout,
-            context_dropout=options.context_dropout,
+            scalars, size=size, planes=options.planes, numbers=options.numbers,
+            scalar_dropout=options.scalar_dropout, dropout=options.dropout, context_dropout=options.context_dropout,
         )  # fmt: skip
     return _PIXELS_ALONE[options.network](scalars, size=size)
 
