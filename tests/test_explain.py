@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from gueststar.cli.main import app
 from gueststar.datasets.explaining import explain_rows
+from gueststar.datasets.products import FILES
 from gueststar.errors import InputError, ModelError, OutputError
+from gueststar.night.products import write_outcome
 from gueststar.realbogus.card import weights_hash, write_model
 from gueststar.realbogus.chips.weights_file import pack_network
 from gueststar.realbogus.explain.attribution import integrated_gradients
@@ -28,11 +33,13 @@ from gueststar.realbogus.explain.sanity import (
     random_deletion_curve,
     randomise_weights,
 )
+from gueststar.realbogus.explain.standard import read_standard
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.package import describe_model
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, train_network
+from gueststar.types import Outcome
 from realbogus_stamps import dataset, draw, gaussian
 
 SIZE = 21
@@ -238,7 +245,8 @@ def test_faded_candidate_is_explained_like_its_mirror(root: Path) -> None:
 def test_standard_of_training_is_the_networks_own(root: Path) -> None:
     model = open_explained(root / "model")
     np.testing.assert_allclose(model.standard.mean, model.network.preprocess.mean.numpy(), rtol=1e-6)
-    np.testing.assert_allclose(model.standard.deviations(model.standard.typical(1.0)[:1].repeat(10))[0], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(model.standard.deviations(model.standard.typical(1.0))[0], 1.0, rtol=1e-5)
+    assert np.isnan(model.standard.typical(1.0)[1:]).all()  # the drawn stamps have one measured number only
 
 
 def test_model_without_arrays_has_no_gradients_and_says_so(root: Path) -> None:
@@ -289,6 +297,85 @@ def test_command_draws_and_tells(root: Path, tmp_path: Path) -> None:
     for part in ("integrated gradients", "science", "reference", "difference", "all numbers", "rank correlation"):
         assert part in text
     assert re.search(r"nearest of (199|200) training examples", text)  # itself is left out where it was drawn
+
+
+@pytest.fixture
+def run(root: Path, tmp_path: Path) -> Path:
+    """A run of two images with two candidates each; the second one has an artificial real, too."""
+    train = dataset(5, np.random.default_rng(8), size=SIZE + 2)
+    run = tmp_path / "products"
+    for image, parts in (("a", ((0, [0, 1]),)), ("b", ((0, [2, 3]), (1, [4])))):
+        folder = run / "images" / image
+        folder.mkdir(parents=True)
+        for label, rows in parts:
+            columns = {name: np.asarray(values)[rows] for name, values in train.columns.items() if name != "chip"}
+            columns |= {name: np.full(len(rows), 10.0, np.float32) for name in SIGMA_COLUMNS}
+            columns |= {"candidate_id": np.array([f"id{row}" for row in rows]), "chip": np.full(len(rows), image)}
+            pq.write_table(
+                pa.table({name: pa.array(values) for name, values in columns.items()}), folder / FILES[label][0]
+            )
+            np.save(folder / FILES[label][1], 10.0 * train.cube[rows])
+        write_outcome(folder / "outcome.json", Outcome(image, "ok"), key="", config_hash="")
+    (run / "run.json").write_text(json.dumps({"images": {"a": "a.fits", "b": "b.fits"}}))
+    return run
+
+
+def test_candidates_of_a_run_are_found_in_its_images(root: Path, run: Path) -> None:
+    made = explain_rows(run, ids=["id1", "id3", "id4"], model=root / "model")
+    assert [(item.row.name, item.row.row, item.row.chip, item.row.kind) for item in made] == [
+        ("id1", 1, "a", ""), ("id3", 1, "b", ""), ("id4", 0, "b", "artificial real"),
+    ]  # fmt: skip
+    by_row = explain_rows(run / "images" / "b", rows=[1], model=root / "model")[0]
+    assert by_row.row.name == "id3"
+    assert by_row.explanation.score == made[1].explanation.score
+    cube = dataset(5, np.random.default_rng(8), size=SIZE + 2).cube[3][:, 1:-1, 1:-1]
+    np.testing.assert_allclose(by_row.row.candidate.cube, 10.0 * cube, rtol=1e-6)
+
+
+def test_runs_tell_what_is_missing(root: Path, run: Path) -> None:
+    with pytest.raises(InputError, match="rows have no common numbers"):
+        explain_rows(run, rows=[0], model=root / "model")
+    with pytest.raises(InputError, match="no candidate 'id9'; there are id0, id1, id2, id3, id4, 5 in all"):
+        explain_rows(run, ids=["id9"], model=root / "model")
+    image = run / "images" / "a"
+    np.save(image / FILES[0][1], np.zeros((2, 3, 9, 9), np.float32))
+    with pytest.raises(InputError, match="stamps of 9 px; the model sees 21"):
+        explain_rows(image, rows=[0], model=root / "model")
+    (image / FILES[0][1]).unlink()
+    with pytest.raises(InputError, match="has no stamp of candidate id0"):
+        explain_rows(image, rows=[0], model=root / "model")
+    pq.write_table(pq.read_table(image / FILES[0][0]).drop_columns([SIGMA_COLUMNS[0]]), image / FILES[0][0])
+    np.save(image / FILES[0][1], np.zeros((2, 3, SIZE, SIZE), np.float32))
+    with pytest.raises(InputError, match="has no column sky_sigma_science"):
+        explain_rows(image, rows=[0], model=root / "model")
+    (image / FILES[0][0]).write_bytes(b"nothing")
+    with pytest.raises(InputError, match="not a readable table of candidates"):
+        explain_rows(image, rows=[0], model=root / "model")
+
+
+def test_nearest_examples_need_training_rows(root: Path, tmp_path: Path) -> None:
+    other = dataset(20, np.random.default_rng(1), size=SIZE)
+    columns = {name: np.asarray(values) for name, values in other.columns.items()}
+    columns |= {name: np.ones(20, np.float32) for name in SIGMA_COLUMNS}
+    columns |= {"suspicion": np.full(20, ""), "true_kind": np.full(20, ""), "split": np.full(20, "test")}
+    with ShardWriter(tmp_path / "set", rows_per_shard=300) as writer:
+        writer.add(other.cube, columns)
+    with pytest.raises(InputError, match="no rows in its part train"):
+        explain_rows(tmp_path / "set", rows=[0], model=root / "model", data=tmp_path / "set")
+
+
+def test_last_layer_that_cannot_be_found_is_told(root: Path) -> None:
+    import onnx
+
+    model = open_explained(root / "model")
+    network = onnx.load_from_string(model.weights)
+    for node in network.graph.node:
+        node.op_type = "MatMul" if node.op_type == "Gemm" else node.op_type
+    with pytest.raises(ModelError, match="its last layer cannot be found"):
+        feature_function(model.card, network.SerializeToString())
+    with pytest.raises(ModelError, match="not an ONNX network"):
+        read_standard(model.card, b"nothing")
+    assert read_standard(model.card, onnx.ModelProto().SerializeToString()) is None
 
 
 def test_figure_of_stamps_shows_what_is_said(root: Path, tmp_path: Path) -> None:

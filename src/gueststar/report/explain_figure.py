@@ -27,7 +27,7 @@ __all__ = ["Example", "NumberRow", "explain_figure", "number_rows", "number_text
 
 _SOFT, _BAND, _LIGHT = "#57606a", "#dfe5ec", "#e4e7eb"
 _MISSING = "#c9a9d6"
-_WIDTH, _STAMP, _ROW = 15.6, 2.55, 0.25  # in
+_WIDTH, _STAMP, _GAP, _ROW = 15.6, 2.55, 0.46, 0.25  # in
 _POSITIVE = ("dipole_separation", "dipole_ratio", "dipole_dchi2", "mask_fraction")  # numbers that are never below 0
 _WORDS = {
     "snr": "S/N", "snr_aper/snr": "S/N in 1 FWHM / S/N", "fwhm": "FWHM (px)", "elongation": "elongation a/b",
@@ -144,13 +144,13 @@ def explain_figure(
     if gradients is not None:
         maps.insert(0, ("integrated gradients", gradients.pixels, "sum", gradients.planes))
     head = 1.15 + 0.2 * len(notes)
-    body = max(0.35 + (_STAMP + 0.35) * (1 + len(maps)), 3.7 + _ROW * len(rows))
+    body = max(0.35 + (_STAMP + _GAP) * (1 + len(maps)), 3.7 + _ROW * len(rows))
     figure = Figure(figsize=(_WIDTH, head + body + (2.1 if examples else 0.2)), facecolor="#ffffff")
     _heading(figure, explanation, title, model, notes)
     top = head + 0.3
     _triplet(figure, top, explanation)
     for words, pixels, sums, values in maps:
-        top += _STAMP + 0.35
+        top += _STAMP + _GAP
         _map(figure, top, words, pixels, [f"{sums} {_signed(value)}" for value in values])
     _parts(_axes(figure, 10.75, head + 0.2, 1.9, 2.2), explanation)
     _deletion(_axes(figure, 13.4, head + 0.2, 1.9, 2.2), explanation)
@@ -271,7 +271,7 @@ def _map(figure: Figure, top: float, words: str, pixels: NDArray[np.float64], be
         _cross(panel, pixels.shape[-1], GREY)
     panels[0].set_ylabel(f"{words}\nlogit per px", fontsize=10.5, color=INK)
     _bar(figure, bars[1], pictures[0], None, "")
-    for y, text, colour in ((1.05, "real", REAL), (-0.055, "artifact", BOGUS)):
+    for y, text, colour in ((1.045, "real", REAL), (-0.05, "artifact", BOGUS)):
         bars[1].text(
             0.0, y, text, transform=bars[1].transAxes, fontsize=9, fontweight="bold", color=colour, va="center"
         )

@@ -13,6 +13,7 @@ from gueststar.realbogus.card import Card, CardScalar
 __all__ = ["Standard", "read_standard"]
 
 _CLIP = 5.0  # standard deviations, as in Preprocess
+_CONSTANT = 1.001e-3  # Preprocess takes no scatter below 0.001; of a number that has it nothing was learnt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +32,8 @@ class Standard:
         return np.clip((np.asarray(compressed) - self.mean) / self.scale, -_CLIP, _CLIP)
 
     def typical(self, deviation: float) -> NDArray[np.float64]:
-        """Raw numbers that lie this many scatters from the mean; 0: the mean itself."""
-        values = self.mean + deviation * self.scale
+        """Raw numbers that lie this many scatters from the mean; NaN for those that never differed in training."""
+        values = np.where(self.scale > _CONSTANT, self.mean + deviation * self.scale, np.nan)
         return np.array([_expand(item.compression, float(v)) for item, v in zip(self.scalars, values, strict=True)])
 
 
