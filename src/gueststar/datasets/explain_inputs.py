@@ -185,7 +185,8 @@ def _of_file(
     path: Path, model: LoadedModel, rows: Sequence[int], ids: Sequence[str], options: ScoreFiles
 ) -> list[ExplainedRow]:
     source = open_source(path)
-    wanted, start = dict.fromkeys((*rows, *ids)), 0
+    wanted: list[int | str] = [*rows, *ids]
+    start = 0
     found: dict[int | str, ExplainedRow] = {}
     names = tuple(item.name for item in model.card.scalars)
     for made in prepared_pieces(source, model, options):

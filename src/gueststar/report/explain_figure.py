@@ -27,6 +27,7 @@ __all__ = ["Example", "NumberRow", "explain_figure", "number_rows", "number_text
 
 _SOFT, _BAND, _LIGHT = "#57606a", "#dfe5ec", "#e4e7eb"
 _MISSING = "#c9a9d6"
+_UNKNOWN = (float("nan"), float("nan"), float("nan"), float("nan"))
 _WIDTH, _STAMP, _GAP, _ROW = 15.6, 2.55, 0.46, 0.25  # in
 _POSITIVE = ("dipole_separation", "dipole_ratio", "dipole_dchi2", "mask_fraction")  # numbers that are never below 0
 _WORDS = {
@@ -100,7 +101,7 @@ def number_rows(
         if name in names or above not in given or (below and not given.get(below, 0) > 0):
             continue
         value = given[above] / (given[below] if below else 1.0)
-        rows.append(NumberRow(_WORDS[name], value, *[float("nan")] * 4, seen=False))
+        rows.append(NumberRow(_WORDS[name], value, *_UNKNOWN, seen=False))
     return rows
 
 
@@ -243,7 +244,7 @@ def _bar(figure: Figure, axes: Axes, picture: Any, ticks: Sequence[float] | None
     if ticks is not None:
         made.set_ticks(list(ticks), labels=[f"{value:g}".replace("-", "−") for value in ticks])
         made.minorticks_off()
-    made.outline.set_edgecolor(GREY)  # type: ignore[operator]
+    made.outline.set_edgecolor(GREY)
     axes.tick_params(labelsize=7.5, colors=_SOFT, length=2)
     axes.set_title(words, fontsize=7.5, color=_SOFT, loc="left", pad=4)
 

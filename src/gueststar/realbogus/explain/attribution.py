@@ -57,7 +57,7 @@ class Attribution:
     @property
     def planes(self) -> NDArray[np.float64]:
         """Sum over the pixels of each plane, shape (3,)."""
-        return self.pixels.sum(axis=(1, 2))
+        return np.asarray(self.pixels.sum(axis=(1, 2)), np.float64)
 
     @property
     def total(self) -> float:
@@ -125,9 +125,9 @@ def _mean_gradients(
     import torch
 
     points, weights = np.polynomial.legendre.leggauss(steps)
-    points, weights = torch.from_numpy((points + 1.0) / 2.0), torch.from_numpy(weights / 2.0)
+    places, parts = torch.from_numpy((points + 1.0) / 2.0), torch.from_numpy(weights / 2.0)
     total_pixels, total_numbers = torch.zeros_like(pixels).double(), torch.zeros_like(numbers).double()
-    for at, share in zip(points.split(_BATCH), weights.split(_BATCH), strict=True):
+    for at, share in zip(places.split(_BATCH), parts.split(_BATCH), strict=True):
         a = at.to(pixels.dtype)
         on_way = (a[:, None, None, None] * pixels).requires_grad_(), (a[:, None] * numbers).requires_grad_()
         logit = network.after(*on_way, code.expand(len(a))).sum()

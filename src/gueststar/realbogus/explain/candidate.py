@@ -78,7 +78,7 @@ class Candidate:
         """The same turned over as the model does it, so that no number decides about that any more."""
         if not self.faded:
             return self
-        cube = self.cube[self.plane_order] * np.float32([1, 1, -1])[:, None, None]
+        cube = self.cube[self.plane_order] * np.array([1, 1, -1], np.float32)[:, None, None]
         scalars = self.scalars[self.number_order]
         scalars[0] = -scalars[0]
         return replace(self, cube=cube, sigma=self.sigma[self.plane_order], scalars=scalars)

@@ -163,7 +163,7 @@ def explain(model: ExplainedModel, candidate: Candidate, *, rng: np.random.Gener
     deviations = np.full(len(candidate.names), np.nan)
     if model.standard is not None:
         deviations = model.standard.deviations(candidate.upright().scalars)[candidate.number_order]
-    score = chance(np.float32([logit]), temperature=card.temperature, bias=card.bias, prior=card.prior)
+    score = chance(np.array([logit], np.float32), temperature=card.temperature, bias=card.bias, prior=card.prior)
     return Explanation(
         candidate, logit, float(score[0]), card.threshold, gradients, occlusion, ablate(logits, candidate),
         float("nan") if gradients is None else rank_agreement(gradients.pixels, occlusion), deletion, at_random,
