@@ -127,8 +127,8 @@ def _mean_gradients(
     points, weights = np.polynomial.legendre.leggauss(steps)
     places, parts = torch.from_numpy((points + 1.0) / 2.0), torch.from_numpy(weights / 2.0)
     total_pixels, total_numbers = torch.zeros_like(pixels).double(), torch.zeros_like(numbers).double()
-    for at, share in zip(places.split(_BATCH), parts.split(_BATCH), strict=True):
-        a = at.to(pixels.dtype)
+    for start in range(0, steps, _BATCH):
+        a, share = places[start : start + _BATCH].to(pixels.dtype), parts[start : start + _BATCH]
         on_way = (a[:, None, None, None] * pixels).requires_grad_(), (a[:, None] * numbers).requires_grad_()
         logit = network.after(*on_way, code.expand(len(a))).sum()
         by_pixels, by_numbers = torch.autograd.grad(logit, on_way)
