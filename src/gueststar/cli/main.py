@@ -20,6 +20,7 @@ from gueststar.cli import (
     doctor,
     efficiency,
     evaluate,
+    explain,
     inject,
     labels,
     model,
@@ -97,6 +98,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(model.app, name="model")
 app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
+app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")

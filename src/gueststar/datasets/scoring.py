@@ -25,7 +25,7 @@ from gueststar.realbogus.runtime import Runtime
 from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.score import LoadedModel, load_model, model_of_chip
 
-__all__ = ["ScoreFiles", "ScoreSummary", "score_files"]
+__all__ = ["PreparedPiece", "ScoreFiles", "ScoreSummary", "prepared_pieces", "score_files"]
 
 _SAMPLE = 400  # stamps that the order of the planes is looked for in
 _HOW = "give the right order with --channels (auto takes what the pixels say); whatever is given there is not checked"
@@ -166,19 +166,65 @@ class _Notes:
             self.tell(note)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPiece:
+    """Some stamps of a source, as a model takes them.
+
+    Parameters
+    ----------
+    piece : StampPiece
+        As they were read.
+    cube : ndarray, shape (n, 3, size, size), float32
+        Science, reference, difference as wide as the model sees, free of sky.
+    sigma : ndarray, shape (n, 3), float32
+    scalars : ndarray, shape (n, m), float32
+    chips : ndarray of str, shape (n,)
+        Empty where not known.
+    planes, noise : str
+        How the planes were taken, and where the noise comes from.
+    """
+
+    piece: StampPiece
+    cube: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    scalars: NDArray[np.float32]
+    chips: NDArray[np.str_]
+    planes: str
+    noise: str
+
+
+def prepared_pieces(source: StampSource, model: LoadedModel, options: ScoreFiles) -> Iterator[PreparedPiece]:
+    """Bring the stamps of a source to what a model takes, piece by piece.
+
+    Parameters
+    ----------
+    source : StampSource
+    model : LoadedModel
+    options : ScoreFiles
+
+    Raises
+    ------
+    InputError
+        When stamps are too small, or their planes are plainly in another order.
+    """
+    order: tuple[str, ...] | None = None
+    told = ""
+    for piece in source.pieces():
+        if order is None:
+            _check_size(piece.cube, source.path, model)
+            order, told = _settle(piece, source, options)
+        cube, sigma, scalars = _prepared(piece, order, model, options)
+        chips = np.full(len(cube), options.chip) if piece.chips is None else piece.chips
+        chips = np.where(chips == "", options.chip, chips)
+        yield PreparedPiece(piece, cube, sigma, scalars, chips, told, _noise_source(piece, options))
+
+
 def _scored(
     source: StampSource, scorer: BatchScorer, options: ScoreFiles, summary: ScoreSummary, notes: _Notes
 ) -> Iterator[pa.Table]:
-    order: tuple[str, ...] | None = None
-    for piece in source.pieces():
-        if order is None:
-            _check_size(piece.cube, source.path, scorer.model)
-            order, told = _settle(piece, source, options)
-            summary.planes[str(source.path)] = told
-            summary.noise[str(source.path)] = _noise_source(piece, options)
-        cube, sigma, scalars = _prepared(piece, order, scorer.model, options)
-        chips = np.full(len(cube), options.chip) if piece.chips is None else piece.chips
-        chips = np.where(chips == "", options.chip, chips)
+    for made in prepared_pieces(source, scorer.model, options):
+        piece, cube, sigma, scalars, chips = made.piece, made.cube, made.sigma, made.scalars, made.chips
+        summary.planes[str(source.path)], summary.noise[str(source.path)] = made.planes, made.noise
         notes(chips)
         scores = scorer(cube, sigma, scalars, chips=chips)
         codes = why_unscored(cube, sigma, size=scorer.model.card.stamp_size)

@@ -339,6 +339,10 @@ class RealBogusNet(StampNet):
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
         if self.training and self.preprocess.context:
             numbers = self._without_context(numbers)
+        return self.after(pixels, numbers, chip)
+
+    def after(self, pixels: Tensor, numbers: Tensor, chip: Tensor | None = None) -> Tensor:
+        """Logit, shape (n,), of what `preprocess` gives: pixels (n, 3, size, size) and numbers (n, n_out)."""
         maps = self._maps(pixels, chip)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]

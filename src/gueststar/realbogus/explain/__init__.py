@@ -1,0 +1,1 @@
+"""Why a candidate has its score: which pixels, planes and measured numbers speak for it, and which against."""
