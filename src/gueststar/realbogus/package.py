@@ -31,7 +31,7 @@ from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
 from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps, stamp_logits
-from gueststar.realbogus.split import GROUP_COLUMNS, Split
+from gueststar.realbogus.split import GROUP_COLUMNS, IMAGE_COLUMNS, Split
 from gueststar.realbogus.train import Train, Trained
 
 __all__ = [
@@ -121,21 +121,7 @@ def score_dataset(
     `progress` is called as progress(rows done, rows in all).
     """
     rows = np.arange(len(dataset)) if rows is None else rows
-    numbers = dataset.scalars([item.name for item in model.card.scalars])
-    codes, names = dataset_chips(dataset)
-    chips = np.asarray(names, np.str_)
-    scores = np.empty(rows.size, np.float32)
-    for start in range(0, rows.size, batch_size):
-        part = rows[start : start + batch_size]
-        # The stamps of a training set are in units of sigma.
-        cube = dataset.stamps(part, size=model.card.stamp_size)
-        sigma = np.ones((part.size, 3), np.float32)
-        scores[start : start + part.size] = score_stamps(
-            cube, sigma, numbers[part], model, chips=chips[codes[part]]
-        )  # fmt: skip
-        if progress is not None:
-            progress(start + part.size, rows.size)
-    return scores
+    return _by_batches(score_stamps, model, dataset, rows, batch_size, progress)
 
 
 def judge(
@@ -204,8 +190,8 @@ def error_of(
 
 
 def images_of(dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Image of each row; the reference or the night where a set does not tell images apart."""
-    for name in ("image_id", "reference", "night"):
+    """Image of each row, by the first of `IMAGE_COLUMNS` that tells images apart."""
+    for name in IMAGE_COLUMNS:
         try:
             images = np.asarray(dataset[name])[rows]
         except (InputError, KeyError):
@@ -219,18 +205,30 @@ def logits_dataset(
     model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], *, batch_size: int = 1024
 ) -> NDArray[np.float32]:
     """What the network says of some rows before calibration; as `score_dataset`."""
+    return _by_batches(stamp_logits, model, dataset, rows, batch_size)
+
+
+def _by_batches(
+    function: Callable[..., NDArray[np.float32]],
+    model: LoadedModel,
+    dataset: LabelledStamps,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """`score_stamps` or `stamp_logits` of some rows, each with its chip; shape (n,)."""
     numbers = dataset.scalars([item.name for item in model.card.scalars])
     codes, names = dataset_chips(dataset)
     chips = np.asarray(names, np.str_)
-    logits = np.empty(rows.size, np.float32)
+    found = np.empty(rows.size, np.float32)
     for start in range(0, rows.size, batch_size):
         part = rows[start : start + batch_size]
-        cube = dataset.stamps(part, size=model.card.stamp_size)
-        sigma = np.ones((part.size, 3), np.float32)
-        logits[start : start + part.size] = stamp_logits(
-            cube, sigma, numbers[part], model, chips=chips[codes[part]]
-        )  # fmt: skip
-    return logits
+        # The stamps of a training set are in units of sigma.
+        cube, sigma = dataset.stamps(part, size=model.card.stamp_size), np.ones((part.size, 3), np.float32)
+        found[start : start + part.size] = function(cube, sigma, numbers[part], model, chips=chips[codes[part]])
+        if progress is not None:
+            progress(start + part.size, rows.size)
+    return found
 
 
 def _calibration(trained: Trained, dataset: LabelledStamps, split: Split, options: Train) -> Fit:

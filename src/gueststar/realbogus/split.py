@@ -13,10 +13,13 @@ from scipy.sparse.csgraph import connected_components
 
 from gueststar.errors import InputError
 
-__all__ = ["GROUP_COLUMNS", "Split", "check_split", "connected_groups", "split_groups"]
+__all__ = ["GROUP_COLUMNS", "IMAGE_COLUMNS", "Split", "check_split", "connected_groups", "split_groups"]
 
 #: Rows that share a value in any of these belong together.
 GROUP_COLUMNS: tuple[str, ...] = ("tile", "night", "reference")
+#: Columns that tell images apart, the first that a set has counts. ``image`` is one scene: several passes over it have
+#: each an ``image_id``, and share its artifacts, so that they are no independent drawings.
+IMAGE_COLUMNS: tuple[str, ...] = ("image", "image_id", "reference", "night", "tile")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,12 +18,11 @@ from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.manifest import PARTS
 from gueststar.realbogus.package import score_dataset
 from gueststar.realbogus.score import load_model
+from gueststar.realbogus.split import IMAGE_COLUMNS
 from gueststar.realbogus.stored import StoredDataset
 
-__all__ = ["GROUPS", "Contender", "EvaluatedRows", "choose_rows", "distinct_names", "read_scores", "score_model"]
+__all__ = ["Contender", "EvaluatedRows", "choose_rows", "distinct_names", "read_scores", "score_model"]
 
-#: Columns that tell images apart, the first that a set has.
-GROUPS = ("image", "image_id", "reference", "night", "tile")
 _SCORES = ("rb_score", "score")
 
 
@@ -133,7 +132,7 @@ def choose_rows(data: StoredDataset, part: str, *, group_by: str = "") -> Evalua
         raise ConfigError(
             f"group_by {group_by!r}: the set has {', '.join(data.column_names)}", key="group_by", value=group_by
         )
-    column = group_by or next(name for name in GROUPS if _tells_apart(data, name))
+    column = group_by or next(name for name in IMAGE_COLUMNS if _tells_apart(data, name))
     codes, names = data.codes(column)
     image = codes[used]
     if "" in names:  # a row without a name is a group of its own
@@ -153,7 +152,7 @@ def choose_rows(data: StoredDataset, part: str, *, group_by: str = "") -> Evalua
 
 def _tells_apart(data: StoredDataset, name: str) -> bool:
     # Every set has a tile, so the search ends.
-    return name == GROUPS[-1] or (name in data.column_names and any(data.codes(name)[1]))
+    return name == IMAGE_COLUMNS[-1] or (name in data.column_names and any(data.codes(name)[1]))
 
 
 def score_model(

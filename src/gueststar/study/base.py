@@ -83,7 +83,10 @@ class Study(Options):
     max_train: int | None = Field(
         None, ge=4, description="About so many rows of the training part are used, in whole groups; none: all"
     )
-    image_column: str = Field("image_id", description="Column that names the image of a candidate, for the intervals")
+    image_column: str = Field(
+        "image",
+        description="Column that names the image of a candidate, for intervals; all passes over one scene are one",
+    )
     train: Train = Field(Train(), description="The training; its seed is that of each run")
     label_noise: LabelNoise = Field(LabelNoise(), description="What is done about wrong labels")
 
