@@ -130,7 +130,7 @@ def _words(model: ModelResults) -> str:
 
     at = model.at_threshold
     words = f"{model.name}: {at.tpr.trials:,} reals, {at.fpr.trials:,} artifacts; "
-    words += f"at {model.threshold:.3f} TPR {percent(at.tpr)}, FPR {upper_of(at.fpr)}"
+    words += f"at {model.threshold_text} TPR {percent(at.tpr)}, FPR {upper_of(at.fpr)}"
     if model.curve is None:
         return words
     rates = [
