@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from gueststar.cli.main import app
 from gueststar.datasets.scoring import ScoreFiles, score_files
 from gueststar.errors import ConfigError, InputError, ModelError, OutputError
-from gueststar.realbogus import score as score_module
+from gueststar.realbogus import loaded as loaded_module
 from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import find_model, model_hash, read_model, weights_hash, write_model
 from gueststar.realbogus.checks import check_scores
@@ -28,9 +28,10 @@ from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, judge, score_dataset, thresholds_of_rows
-from gueststar.realbogus.score import RealBogus, load_model, model_of_chip, open_model, score_stamps
+from gueststar.realbogus.score import RealBogus, load_model, model_of_chip, score_stamps
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.store import list_models, promote, rollback, verify_model
 from gueststar.realbogus.stored import open_dataset
@@ -473,7 +474,7 @@ def test_one_changed_byte_anywhere_in_a_set_is_refused(copied, rng):
     with pytest.raises(ModelError, match="is not the file that its card describes"):
         verify_model(copied)
     candidates, stamps, _, _ = sample(4, rng)
-    score_module._kept.cache_clear()  # a sound model that is in memory goes on
+    loaded_module._kept.cache_clear()  # a sound model that is in memory goes on
     with pytest.raises(ModelError, match="is not the file that its card describes"):
         RealBogus(model=str(copied))(candidates.with_columns(chip=np.full(4, "Q1-12")), stamps)
     shutil.rmtree(copied / "fallback")
@@ -548,7 +549,7 @@ def test_a_chip_whose_training_fails_is_served_by_the_fallback(folder, tmp_path,
             raise InputError("training went astray")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gueststar.training.train_stored", fails)
+            patch.setattr(module, "train_stored", fails)
             yield from map(module.train_chip, tasks)
 
     made = train_per_chip(OPTIONS, folder, tmp_path / "set", fallback=str(models / "fallback"), mapper=astray)

@@ -47,9 +47,9 @@ def calibrate(
     gueststar calibrate my_model --data my_set --part test --prior 0.001 --out my_model_nightly
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.recalibrate import calibrate_model
     from gueststar.realbogus.reliability_figure import reliability_figure
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     _, weights = read_model(model)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gueststar.config import Config
-    from gueststar.realbogus.stored import Damage
+    from gueststar.realbogus.damage import Damage
 
 T = TypeVar("T", bound=Options)
 

@@ -56,7 +56,7 @@ def explain(
     gueststar explain stamps.npy --row 0 --out why.png --model my_model
     """  # noqa: D301
     from gueststar.datasets.explaining import explain_rows
-    from gueststar.datasets.scoring import ScoreFiles
+    from gueststar.datasets.prepared_stamps import ScoreFiles
 
     given = {"sigma": None if sigma is None else sigma.split(","), "channels": channels, "chip": chip}
     options = resolve_options(ScoreFiles, None, override_list(given))

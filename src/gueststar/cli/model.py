@@ -174,8 +174,8 @@ def threshold(
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     place = _place(model, store)
@@ -224,8 +224,8 @@ def quantize(
     gueststar model quantize my_model --data my_set --out my_model_int8
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.parity import quantize_model
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     place = _place(model, store)

@@ -54,7 +54,8 @@ def score(
     gueststar score my_set --out scores.parquet --model my_models
     gueststar score stamps.npz --out scores.json --sigma 10,8,12.8 --channels reference,science,difference
     """  # noqa: D301
-    from gueststar.datasets.scoring import ScoreFiles, score_files
+    from gueststar.datasets.prepared_stamps import ScoreFiles
+    from gueststar.datasets.scoring import score_files
 
     given = {
         "batch_size": batch, "fwhm_px": fwhm, "prior": prior, "runtime": runtime, "threads": threads,

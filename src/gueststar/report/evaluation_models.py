@@ -19,8 +19,8 @@ from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.chips.routing import Members
 from gueststar.realbogus.evaluate import Threshold
 from gueststar.realbogus.lineage import joined_training
+from gueststar.realbogus.loaded import LoadedModel, load_model, model_of_chip
 from gueststar.realbogus.package import score_dataset, thresholds_of_rows
-from gueststar.realbogus.score import LoadedModel, load_model, model_of_chip
 from gueststar.report.evaluation_sample import EvaluatedRows
 
 __all__ = ["Contender", "distinct_names", "read_scores", "score_model", "threshold_text"]
