@@ -19,10 +19,10 @@ from gueststar.realbogus.card import Card, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import auc, threshold_at_tpr
+from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.package import COMPLETENESS
 from gueststar.realbogus.quantize import calibration_batches, quantized
 from gueststar.realbogus.recalibrate import Judged, dataset_parts, error_at, next_version, rows_for
-from gueststar.realbogus.score import LoadedModel, open_model
 
 __all__ = ["Parity", "Quantized", "compare", "quantize_model"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.package import judge
-from gueststar.realbogus.score import LoadedModel
 from gueststar.realbogus.split import GROUP_COLUMNS
 from gueststar.realbogus.stored import StoredDataset
 

@@ -23,7 +23,8 @@ from gueststar.options import Options
 from gueststar.realbogus.card import Card, CardScalar, find_model, read_model, weights_hash
 from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
 from gueststar.realbogus.files import TRAINABLE_FILE
-from gueststar.realbogus.network import SEEN_PLANES, RealBogusNet
+from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.preprocess import SEEN_PLANES
 from gueststar.realbogus.scalars import Scalar
 
 __all__ = ["Blueprint", "pack_network", "read_trainable"]
