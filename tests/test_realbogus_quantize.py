@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gueststar.cli.main import app
 from gueststar.errors import MissingPartError, ModelError
+from gueststar.realbogus import loaded
 from gueststar.realbogus.card import read_model, write_model
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.loaded import open_model

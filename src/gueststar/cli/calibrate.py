@@ -47,6 +47,7 @@ def calibrate(
     gueststar calibrate my_model --data my_set --part test --prior 0.001 --out my_model_nightly
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.chips.weights_file import trainable_bytes
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.recalibrate import calibrate_model
     from gueststar.realbogus.reliability_figure import reliability_figure
@@ -57,7 +58,7 @@ def calibrate(
         load_model(model), open_dataset(data), part=part, check=check, prior=prior, population=population,
         bias=not temperature_only, version=version, seed=seed,
     )  # fmt: skip
-    write_model(out, made.card, weights)
+    write_model(out, made.card, weights, trainable=trainable_bytes(model))
     reliability_figure(made).savefig(out / "reliability.png", dpi=120)
     if quiet:
         return

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gueststar.realbogus.card import Card
 
-__all__ = ["card_lines", "print_card", "quality", "rate_text"]
+__all__ = ["card_lines", "measured_table", "print_card", "quality", "rate_text"]
 
 _STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
 
@@ -27,7 +27,7 @@ def print_card(card: Card, out: Path) -> None:
     ]
     for line in lines:
         output().print(line, markup=False, soft_wrap=True)
-    output().print(_measured_table(card))
+    output().print(measured_table(card))
     output().print(
         f"All figures are in {out / 'card.json'}; the curves are {out / 'roc.png'} and {out / 'training.png'}",
         markup=False,
@@ -47,7 +47,7 @@ def _trained(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _measured_table(card: Card) -> Table:
+def measured_table(card: Card) -> Table:
     """What was measured, one row for each test set."""
     from rich.table import Table
 

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from gueststar.cli.cards import card_lines, quality, rate_text
+from gueststar.cli.cards import card_lines, measured_table, quality, rate_text
 from gueststar.cli.common import errors, output
 from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
+from gueststar.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -174,6 +175,7 @@ def threshold(
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.chips.weights_file import trainable_bytes
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
     from gueststar.realbogus.stored import open_dataset
@@ -196,7 +198,7 @@ def threshold(
             lines.append(f"{name:30s} {words}")
         output().print("\n".join(lines), markup=False, soft_wrap=True)
     if out is not None:
-        write_model(out, made.card, read_model(place)[1])
+        write_model(out, made.card, read_model(place)[1], trainable=trainable_bytes(place))
         output().print(f"Model {made.card.name} {made.card.version} in {out}", markup=False, soft_wrap=True)
 
 
@@ -247,6 +249,38 @@ def quantize(
     ]
     for line in lines:
         output().print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
+def measure(
+    model: Model,
+    test: Annotated[
+        list[Path],
+        typer.Option("--test", metavar="SET", help="Data set that the model was not trained on; again for more."),
+    ],
+    out: NewModel,
+    caveat: Annotated[
+        list[str] | None, typer.Option("--caveat", metavar="TEXT", help="What its users must know; again for more.")
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Measure a model on further data sets, and write it with the figures on its card.
+
+    The weights stay as they are. The test part of a set is taken, or all of
+    it where it has none; rows of the default chain are shown apart.
+
+    \b
+    gueststar model measure my_model --test my_test --test ztf --out my_model_measured
+    """  # noqa: D301
+    from gueststar.realbogus.stored import open_dataset
+    from gueststar.training.measure import measure_model
+
+    tests = {path.name: open_dataset(path) for path in test}
+    if len(tests) < len(test):
+        raise ConfigError("--test: two folders have one name, and the card tells them by it; rename one", key="test")
+    card = measure_model(_place(model, store), tests, out, caveats=caveat or ())
+    output().print(measured_table(card))
+    output().print(f"Model {card.name} {card.version} in {out}", markup=False, soft_wrap=True)
 
 
 def _store(store: Path | None) -> Path:

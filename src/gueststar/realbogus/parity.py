@@ -163,7 +163,7 @@ def quantize_model(
     source = train if train.size else fit_rows
     rows = np.sort(np.random.default_rng(seed).permutation(source)[:stamps])
     made = make(weights, calibration_batches(dataset, old, rows=rows), name=old.name)
-    first = old.model_copy(update={"weights_hash": weights_hash(made), "check_scores": ()})
+    first = old.model_copy(update={"weights_hash": weights_hash(made), "trainable_hash": "", "check_scores": ()})
     new = open_model(first, made)
     population = str(old.calibration.get("population", "snr"))
     fitted, judged = Judged.of(new, dataset, fit_rows), Judged.of(new, dataset, check_rows)
