@@ -28,22 +28,16 @@ from gueststar.efficiency.losses import STEPS
 from gueststar.efficiency.sources import TRANSIENT_KINDS
 from gueststar.night.folders import replace_file, write_bytes
 from gueststar.night.products import write_table
+from gueststar.realbogus.audit.missed_steps import STEP_WORDS
 from gueststar.report.efficiency_charts import curve_chart, interval_text, limit_text
 from gueststar.report.efficiency_figures import curve_figures
 from gueststar.report.known_sources import KnownSources, read_known_sources
 from gueststar.report.lost_pictures import lost_pictures
 from gueststar.types import Mask
 
-__all__ = ["ORIGINS", "STEP_WORDS", "EfficiencyReport", "write_efficiency"]
+__all__ = ["ORIGINS", "EfficiencyReport", "write_efficiency"]
 
 ORIGINS = {"artificial": "Artificial reals", "simulated": "Simulated transients"}
-STEP_WORDS = {
-    "gate": "the frame or its subtraction failed: nothing was searched",
-    "mask": "on flagged pixels or the rim of the frame",
-    "detection": "no candidate there",
-    "match": "a candidate near, but another's or too far away",
-    "score": "candidate scored below the threshold",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
