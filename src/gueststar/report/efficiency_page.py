@@ -154,7 +154,7 @@ def _page(
         "truth": Path(truth).name if truth is not None else "", "notes": known.notes, "searched": known.searched,
         "lost_frames": known.lost_frames, "n": len(sources), "n_real": int(np.asarray(sources["real"]).sum()),
         "origins": [(origin, ORIGINS[origin], len(_of(sources, origin))) for origin in curves],
-        "cards": _cards(limits), "losses": _loss_rows(losses), "steps": STEPS, "step_words": STEP_WORDS,
+        "cards": _cards(limits), "losses": _loss_rows(losses), "steps": [step for step in STEPS if losses[step].sum()], "step_words": STEP_WORDS,
         "lost": _lost_totals(losses), "flags": _flags(sources), "limits": _limit_rows(limits),
         "bright": BRIGHT_SNR, "examples": lost_pictures(known.out, sources, most=top), "words_of": words_of,
         "charts": [
@@ -193,7 +193,8 @@ def _loss_rows(losses: Table) -> list[dict[str, Any]]:
     rows = []
     for row in losses:
         n = max(int(row["n"]), 1)
-        parts = [(step, int(row[step]), 100.0 * int(row[step]) / n) for step in ("real", *STEPS)]
+        parts = [(step, int(row[step]), 100.0 * int(row[step]) / n) for step in ("real", *STEPS)
+                 if step == "real" or losses[step].sum()]  # fmt: skip
         rows.append({"origin": str(row["origin"]), "name": str(row["class"]) or "on lost frames", "n": int(row["n"]),
                      "parts": parts})  # fmt: skip
     return rows
@@ -201,7 +202,7 @@ def _loss_rows(losses: Table) -> list[dict[str, Any]]:
 
 def _lost_totals(losses: Table) -> list[tuple[str, int, float]]:
     total = max(int(np.sum(losses["n"])), 1)
-    return [(step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total) for step in STEPS]
+    return [(step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total) for step in STEPS if losses[step].sum()]
 
 
 def _flags(sources: Table) -> list[tuple[str, int]]:
