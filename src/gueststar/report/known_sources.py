@@ -207,7 +207,10 @@ def _simulated(frame: Frame, rows: Table, *, kinds: Sequence[str], radius_px: fl
     return rejected_sources(judged, frame.gate) if rejected else judged
 
 
-def judge_stored(frame: Frame, sources: Table, *, radius_px: float, config: Mapping[str, Any]) -> Table:
+def judge_stored(
+    frame: Frame, sources: Table, *, radius_px: float, config: Mapping[str, Any],
+    flux_known: NDArray[np.bool_] | None = None,
+) -> Table:  # fmt: skip
     """Judge sources of one frame, with the columns of `SOURCE_COLUMNS`, by what its run has stored.
 
     Parameters
@@ -219,6 +222,8 @@ def judge_stored(frame: Frame, sources: Table, *, radius_px: float, config: Mapp
         Match radius.
     config : mapping
         Of the run.
+    flux_known : ndarray of bool, shape (n,), optional
+        False where change_e gives the sign only; all are known when left out.
 
     Raises
     ------
@@ -234,6 +239,7 @@ def judge_stored(frame: Frame, sources: Table, *, radius_px: float, config: Mapp
         errors = flux_errors(planes["VARIANCE"], sources["x"], sources["y"], fwhm_px=fwhm, scatter=scatter)
         flags, *_ = flags_at(planes["MASK"], sources["x"], sources["y"], edge_px=edge_px)
         expected = np.abs(sources["change_e"]) / np.where((flags & int(Mask.NO_DATA)) != 0, np.nan, errors)
+        expected = expected if flux_known is None else np.where(flux_known, expected, np.nan)
     judged = judge_sources(
         sources, candidates, mask=None if planes is None else planes["MASK"], radius_px=radius_px,
         threshold=float(facts.get("rb_threshold") or 0.5), edge_px=edge_px,
