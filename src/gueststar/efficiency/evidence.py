@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from gueststar.realbogus.audit.missed_steps import Holder
 from gueststar.types import Candidates, Mask
 
-__all__ = ["Line", "Peak", "SearchRules", "climb", "flags_at", "holder_of", "residual_at"]
+__all__ = ["Line", "Peak", "SearchRules", "climb", "flags_at", "holder_of", "moved_to", "residual_at"]
 
 F8 = NDArray[np.float64]
 
 _SAME_SNR = 0.03  # stored scores are rounded to steps of 0.01
 _MOVES_FWHM, _MOVES_PX = 0.6, 1.5  # how far a fit may move a candidate from its peak, in x and in y
+_FACTOR = 1.5  # of the S/N, between what was expected and what was measured
 _TRAIL_FWHM = 1.5  # peaks this close to a trail are taken for parts of it
 
 
@@ -153,6 +154,40 @@ def holder_of(
     if len(candidates) >= rules.n_most and peak.snr <= np.abs(candidates["snr"]).min() + _SAME_SNR:
         return "n_most", float("nan")
     return "none", float("nan")
+
+
+def moved_to(
+    place: Line, sign: float, candidates: Candidates, taken: frozenset[int], expected_snr: float, *, radius_px: float,
+    reach_px: float,
+) -> float:  # fmt: skip
+    """Distance of the nearest candidate beyond the match radius that may be the source's; NaN: there is none.
+
+    It has the sign of the source, is no other source's, and has the S/N that is expected, within a factor of 1.5 and
+    three sigma; any S/N where none is known.
+
+    Parameters
+    ----------
+    place : Line
+    sign : float
+    candidates : Candidates
+    taken : frozenset of int
+        Rows of candidates that are other sources'.
+    expected_snr : float
+        NaN: not known.
+    radius_px, reach_px : float
+        Match radius, and how far a candidate is looked for.
+    """
+    x, y = candidates["x"], candidates["y"]
+    reach = reach_px + place.half_px
+    near = (np.sign(candidates["snr"]) == sign) & (np.abs(x - place.x) <= reach) & (np.abs(y - place.y) <= reach)
+    best = float("nan")
+    for row in np.flatnonzero(near):
+        snr = float(sign * candidates["snr"][row])
+        fits = np.isnan(expected_snr) or expected_snr / _FACTOR - 3.0 <= snr <= expected_snr * _FACTOR + 3.0
+        apart = place.distance(float(x[row]), float(y[row]))
+        if int(row) not in taken and fits and not expected_snr < 3.0 and radius_px < apart <= reach_px and not apart >= best:
+            best = apart
+    return best
 
 
 def _on_trail(peak: Peak, sign: float, candidates: Candidates, fwhm: float) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from gueststar.detect.local import scatter_around
-from gueststar.efficiency.evidence import Line, SearchRules, climb, flags_at, holder_of
+from gueststar.efficiency.evidence import Line, SearchRules, climb, flags_at, holder_of, moved_to
 from gueststar.realbogus.audit.missed_steps import STEPS, Seen, reason_of, step_of
 from gueststar.types import Candidates
 
@@ -187,6 +187,9 @@ def _seen(
         return Seen(inside, rim, flagged, nan, False, False, expected, "none"), nan
     place, sign = _place(sources, i), float(np.sign(sources["change_e"][i])) or 1.0
     peak, start = climb(score, mask, place, sign)
+    moved = moved_to(place, sign, candidates, taken, expected, radius_px=radius_px, reach_px=_NEAR * radius_px)
+    if np.isfinite(moved):
+        return Seen(inside, rim, flagged, start, False, False, expected, "moved"), moved
     apart = place.distance(peak.x, peak.y)
     own = apart <= radius_px
     snr = peak.snr if own else start

@@ -97,8 +97,9 @@ class Seen:
     expected_snr : float
         Change of flux over its error in the difference; NaN: not known.
     holder : {'none', 'moved', 'other', 'merged', 'trail', 'n_most'}
-        What became of its own peak: a candidate measured elsewhere; a candidate that is another source's; dropped
-        beside a stronger peak, as a part of a trail, or beyond the largest number; or nothing of these.
+        What became of its light: a candidate of its S/N that no other source has, further away than the match
+        radius; and of its own peak: a candidate that is another source's; dropped beside a stronger peak, as a part of
+        a trail, or beyond the largest number; or nothing of these.
     """
 
     inside: bool
@@ -134,6 +135,8 @@ def reason_of(seen: Seen, *, threshold_sigma: float) -> str:
         return "rim"
     if isnan(seen.peak_snr):
         return "unknown"
+    if seen.holder == "moved":
+        return "position"
     if seen.peak_snr < threshold_sigma:
         return "drowned" if seen.expected_snr >= threshold_sigma + DROWNED_SIGMA else "faint"
     if seen.own and seen.peak_flagged:
