@@ -30,6 +30,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import torch
 from astropy.table import Table, vstack
+from scipy.ndimage import binary_dilation
 from scipy.signal import fftconvolve
 from scipy.stats import binomtest
 
@@ -53,10 +54,17 @@ SHAPE = (520, 620)
 RADIUS_PX = 2.0
 
 
-def places(image: Image, n: int, rng: np.random.Generator, snr: float | tuple[float, float], apart: float = 26.0) -> Table:
-    """Sources of about one S/N at random places."""
+def places(
+    base: PairResult, n: int, rng: np.random.Generator, snr: float | tuple[float, float], apart: float = 26.0
+) -> Table:
+    """Sources of about one S/N at random places, at least 4 px from any flagged pixel of either image."""
     low, high = snr if isinstance(snr, tuple) else (snr, 1.001 * snr)
-    return draw_artificial_reals(image, n, rng=rng, snr=(low, high), placement="random", minimum_separation_px=apart)
+    drawn = draw_artificial_reals(
+        base.science, 3 * n, rng=rng, snr=(low, high), placement="random", minimum_separation_px=apart
+    )
+    flagged = binary_dilation(base.difference.numpy("mask") != 0, np.ones((9, 9), bool))
+    clear = ~flagged[np.rint(drawn["y"]).astype(int), np.rint(drawn["x"]).astype(int)]
+    return drawn[clear][:n]
 
 
 def fluxes(image: Image, table: Table, snr: float) -> Table:
@@ -108,7 +116,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
     pairs: list[Pair] = []
 
     # Places off the frame, flagged ones, the rim, and the faint, in one image: they do not touch each other.
-    bright, faint = places(science, 2 * n, rng, (15.0, 40.0)), places(science, n, rng, 1.6)
+    bright, faint = places(base, 2 * n, rng, (15.0, 40.0)), places(base, n, rng, 1.6)
     off = bright[:n].copy()
     off["x"] = np.asarray(off["x"]) + nx * np.where(rng.random(len(off)) < 0.5, 1.0, -1.0)
     rim = bright[:n].copy()
@@ -127,7 +135,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
     pairs += counted("faint", judged(base, put.image, put.sources, config))
 
     # The score: every source that is detected is scored below a threshold above one. Positions: the truth is 3 px off.
-    put = inject(science, places(science, n, rng, (15.0, 60.0)), rng=rng)
+    put = inject(science, places(base, n, rng, (15.0, 60.0)), rng=rng)
     pairs += counted("score", judged(base, put.image, put.sources, config, threshold=1.01)) if len(put.sources) else []
     angle = rng.uniform(0, 2 * np.pi, len(put.sources))
     moved = put.sources.copy()
@@ -136,7 +144,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
     pairs += counted("position", judged(base, put.image, put.sources, config, truth=moved[inside]))
 
     # Blends: a source of S/N 12 a third of a FWHM beside one of S/N 60.
-    strong = places(science, n, rng, 60.0, 30.0)
+    strong = places(base, n, rng, 60.0, 30.0)
     weak = fluxes(science, strong, 12.0)
     angle = rng.uniform(0, 2 * np.pi, len(strong))
     weak["x"], weak["y"] = weak["x"] + 0.33 * fwhm * np.cos(angle), weak["y"] + 0.33 * fwhm * np.sin(angle)
@@ -144,7 +152,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
     pairs += counted("blended", judged(base, put.image, put.sources, config))
 
     # On a star that the reference has, and the science image has not: bright enough, and drowned.
-    fresh = places(science, n, rng, (9.0, 14.0), 40.0)
+    fresh = places(base, n, rng, (14.0, 20.0), 40.0)
     gone = fresh.copy()
     gone["flux_e"] = 4.0 * np.asarray(gone["flux_e"])
     old = inject(base.reference, gone, rng=rng).image
@@ -160,7 +168,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
         for x0, y0, x1, y1 in ends
         for t in np.linspace(0.15, 0.85, 4) + rng.uniform(-0.04, 0.04, 4)
     ]
-    on_trail = places(science, len(rows), rng, 40.0)[: len(rows)]
+    on_trail = places(base, len(rows), rng, 40.0)[: len(rows)]
     on_trail["x"], on_trail["y"] = (np.array([row[i] for row in rows])[: len(on_trail)] for i in (0, 1))
     lit = replace(science, data=science.data + torch.from_numpy(light), variance=science.variance + torch.from_numpy(np.maximum(light, 0.0)))
     put = inject(lit, on_trail, rng=rng)
@@ -168,7 +176,7 @@ def of_image(seed: int, n: int, config: Config) -> list[Pair]:
 
     # More sources than candidates are kept.
     few = config.model_copy(update={"detect": config.detect.model_copy(update={"n_most": 6})})
-    put = inject(science, places(science, n, rng, (8.0, 40.0)), rng=rng)
+    put = inject(science, places(base, n, rng, (8.0, 40.0)), rng=rng)
     # Of those that are found when all are kept: a cosmic ray takes one at times.
     every = np.asarray(judged(base, put.image, put.sources, config)["found"], bool)
     return pairs + counted("n_most", judged(base, put.image, put.sources, few), every)

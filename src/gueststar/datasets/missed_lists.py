@@ -35,6 +35,8 @@ _NAMES = {
     "host": ("hostname", "host"),
 }  # fmt: skip
 _NEEDED = ("name", "ra", "dec")
+_FORMATS = {".csv": "ascii.csv", ".csv.gz": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fits.gz": "fits",
+            ".fit": "fits", ".vot": "votable", ".xml": "votable"}  # fmt: skip
 
 
 def read_transients(path: Path) -> Table:
@@ -99,8 +101,10 @@ def _read(path: Path) -> Table:
 
         stored = pq.read_table(path)
         return Table({name: np.array(stored[name].to_pylist()) for name in stored.column_names})
-    name = path.name.lower()
-    table: Table = Table.read(path, format="ascii.csv") if name.endswith((".csv", ".csv.gz")) else Table.read(path)
+    suffix = next((suffix for suffix in _FORMATS if path.name.lower().endswith(suffix)), "")
+    if not suffix:
+        raise ValueError("its name has an unknown suffix")
+    table: Table = Table.read(path, format=_FORMATS[suffix])
     return table
 
 

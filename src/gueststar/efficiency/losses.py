@@ -145,7 +145,7 @@ def judge_sources(
         seen, apart = _seen(
             judged, int(i), candidates, taken, score, mask, rules, radius_px=radius_px,
             inside=bool(inside[i]) and status[i] != "outside", rim=bool(rim[i]), flagged=not clear[i] and not rim[i],
-            expected=float(expected[i]),
+            put_in=status[i] == "injected", expected=float(expected[i]),
         )  # fmt: skip
         reasons[i] = reason_of(seen, threshold_sigma=rules.threshold_sigma)
         evidence["peak_snr"][i], evidence["beside_px"][i] = seen.peak_snr, apart
@@ -179,11 +179,11 @@ def lost_frame(sources: Table) -> Table:
 def _seen(
     sources: Table, i: int, candidates: Candidates, taken: frozenset[int], score: NDArray[np.floating] | None,
     mask: NDArray[np.integer] | None, rules: SearchRules, *, radius_px: float, inside: bool, rim: bool, flagged: bool,
-    expected: float,
+    put_in: bool, expected: float,
 ) -> tuple[Seen, float]:  # fmt: skip
     """What is seen of one source that has no candidate, and the distance of what holds its light (NaN: nothing)."""
     nan = float("nan")
-    if score is None or mask is None or not inside:
+    if score is None or mask is None or not inside or not put_in:
         return Seen(inside, rim, flagged, nan, False, False, expected, "none"), nan
     place, sign = _place(sources, i), float(np.sign(sources["change_e"][i])) or 1.0
     peak, start = climb(score, mask, place, sign)

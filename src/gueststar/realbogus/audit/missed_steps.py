@@ -129,7 +129,9 @@ def reason_of(seen: Seen, *, threshold_sigma: float) -> str:
     """
     if not seen.inside:
         return "outside"
-    if seen.flagged:
+    # A peak of its own on good pixels is seen, whatever the pixel in the middle is.
+    seen_beside = seen.own and not seen.peak_flagged and seen.peak_snr >= threshold_sigma
+    if seen.flagged and not seen_beside:
         return "flagged"
     if seen.rim:
         return "rim"
