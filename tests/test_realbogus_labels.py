@@ -56,9 +56,27 @@ def test_a_change_swallowed_by_a_failed_subtraction_is_neither():
 
 def test_changes_too_small_to_be_seen_explain_nothing():
     small = changed((50, 50, 20, "supernova"), (90, 90, 20, "variable"))
-    labels = label_candidates(found((50, 50, 60), (90, 90, 60)), small, fwhm=FWHM)
+    labels = label_candidates(found((55, 50, 60), (90, 90, 60)), small, fwhm=FWHM)
     assert labels.label.tolist() == [0, -1]
     assert labels.kind.tolist() == ["artifact", "variable"]
+
+
+def test_a_peak_that_a_faint_change_lifted_is_neither():
+    sources = changed((50, 50, 20, "supernova"), (90, 90, 5, "supernova"))
+    labels = label_candidates(found((50, 50, 60), (90, 90, 60)), sources, fwhm=FWHM)
+    assert labels.label.tolist() == [-1, 0]
+    assert labels.kind.tolist() == ["supernova", "artifact"]
+
+
+def test_pieces_of_a_bright_change_are_no_artifacts_for_their_large_errors():
+    n = 9
+    rows = columns(
+        n, x=np.array([50.8, 49.2, *np.full(n - 2, 10.0)]), y=np.full(n, 50.0), flux=np.full(n, 100.0),
+        flux_err=np.array([300.0, 300.0, *np.full(n - 2, 10.0)]), snr=np.full(n, 10.0),
+    )  # fmt: skip
+    labels = label_candidates(Candidates.from_columns(rows), changed((50, 50, 210, "injected")), fwhm=FWHM)
+    assert sorted(labels.label[:2].tolist()) == [-1, 1]
+    assert labels.label[2:].tolist() == [0] * (n - 2)
 
 
 def test_cosmic_rays_are_artifacts_with_a_name():

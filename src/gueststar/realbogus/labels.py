@@ -4,7 +4,8 @@
   objects and variable stars alike, because a network that is taught that variables are artifacts loses them.
 - Further candidates around a change, of either sign, are neither (-1): wings, deblended pieces, and the change itself
   where a failed subtraction or a cosmic ray has taken over its flux.
-- A candidate on a variable star or nucleus whose change is too small to be seen is neither (-1).
+- A candidate on a variable star or nucleus whose change is too small to be seen is neither (-1), and so is one on any
+  other change that lifted the noise there by a standard deviation or more.
 - Everything else is an artifact (0); cosmic rays are named.
 """
 
@@ -24,6 +25,7 @@ __all__ = ["Labels", "changes_table", "label_candidates"]
 _SAME_PX, _SAME_FWHM = 1.5, 0.5  # a match lies within the larger of the two
 _AROUND_FWHM = 2.5  # within this a visible change spoils other candidates
 _VISIBLE_SNR = 3.0  # changes below this are not seen
+_HELPING_SNR = 1.0  # a change of this much may be why something is seen at its place
 _FLUX_FACTOR = 3.0  # a match has its flux right to this factor
 _RAY_PX = 3.0
 _VARYING = ("variable", "nucleus", "second_variable")
@@ -84,17 +86,32 @@ def _match(out: Labels, candidates: Candidates, places: NDArray[np.float64], cha
     positions = np.stack([changes["x"], changes["y"]], axis=1).astype(np.float64)
     change, kind = np.asarray(changes["change_e"], np.float64), np.asarray(changes["kind"]).astype(str)
     flux = np.asarray(candidates["flux"], np.float64)
-    error = np.maximum(np.asarray(candidates["flux_err"], np.float64), 1e-12)
+    error = _errors_alone(candidates)
     same, around = max(_SAME_PX, _SAME_FWHM * fwhm), _AROUND_FWHM * fwhm
     best: dict[int, tuple[float, int]] = {}
     for i, near in enumerate(cKDTree(positions).query_ball_point(places, around)):
         for j in near:
             distance = float(np.hypot(*(places[i] - positions[j])))
             visible = abs(change[j]) >= _VISIBLE_SNR * error[i]
-            if visible or (distance < same and kind[j] in _VARYING):
+            helps = kind[j] in _VARYING or abs(change[j]) >= _HELPING_SNR * error[i]
+            if visible or (distance < same and helps):
                 out.label[i], out.kind[i] = -1, "near_real" if visible else kind[j]
             fits = 1.0 / _FLUX_FACTOR < flux[i] / (change[j] or np.inf) < _FLUX_FACTOR
             if visible and fits and distance < same and distance < best.get(j, (np.inf, -1))[0]:
                 best[j] = (distance, i)
     for j, (_, i) in best.items():
         out.label[i], out.kind[i], out.true_snr[i] = 1, kind[j], abs(change[j]) / error[i]
+
+
+def _errors_alone(candidates: Candidates) -> NDArray[np.float64]:
+    """Errors of the fluxes as if each candidate were fitted alone, e-; shape (n,).
+
+    Pieces of one source are fitted together, and their errors are far larger than that of the source: a bright
+    transient in two pieces would count as too faint to be seen. The signal to noise of each is that of its place.
+    """
+    flux, snr = (np.abs(np.asarray(candidates[name], np.float64)) for name in ("flux", "snr"))
+    error = np.asarray(candidates["flux_err"], np.float64)
+    usable = error[np.isfinite(error) & (error > 0)]
+    usual = float(np.median(usable)) if usable.size else 1e-12
+    alone = np.divide(flux, snr, out=np.full(len(error), np.inf), where=snr > 0)
+    return np.fmax(np.fmin(error, np.fmax(alone, usual)), 1e-12)
