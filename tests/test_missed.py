@@ -91,7 +91,14 @@ def reasons(places: list[tuple[float, float]], score: np.ndarray, found: Candida
     sources = Table({"x": [p[0] for p in places], "y": [p[1] for p in places], "change_e": [500.0] * len(places)})
     mask = options.pop("mask", np.zeros(score.shape, np.int16))
     judged = judge_sources(
-        sources, found, mask=mask, radius_px=2.0, threshold=0.5, score=score, rules=options.pop("rules", None), **options
+        sources,
+        found,
+        mask=mask,
+        radius_px=2.0,
+        threshold=0.5,
+        score=score,
+        rules=options.pop("rules", None),
+        **options,
     )
     assert all(step == step_of(why) for step, why in zip(judged["lost_at"], judged["lost_why"], strict=True))
     return judged["lost_why"].tolist()
@@ -101,7 +108,13 @@ def test_the_light_tells_whose_it_is() -> None:
     score = plane((20, 20, 9), (60, 20, 4), (60, 60, 30), (90, 80, 12))
     found = candidates((20, 20, 9), (60, 60, 30), (93.4, 80, 12))
     places = [(20, 20), (60, 20), (62.8, 60), (90, 80), (100, 30)]
-    assert reasons(places, score, found, expected_snr=[9, 4, 8, 12, 20]) == ["", "faint", "blended", "position", "drowned"]
+    assert reasons(places, score, found, expected_snr=[9, 4, 8, 12, 20]) == [
+        "",
+        "faint",
+        "blended",
+        "position",
+        "drowned",
+    ]
     # Two sources, one candidate: it is the nearer one's.
     assert reasons([(20, 20), (21, 20)], score, found, expected_snr=[9, 9]) == ["", "blended"]
     mask = np.zeros(score.shape, np.int16)
@@ -289,9 +302,9 @@ def test_known_transients_and_junk(made: Path, tns: Path, tmp_path: Path) -> Non
     assert pq.read_table(tmp_path / "page" / "transients.parquet").num_rows == 3
     assert "Known transients" in page.read_text(encoding="utf-8")
     # Seen years before: no frame counts.
-    Table({"name": ["old"], "ra": [sky_at(NEW_X, NEW_Y)[0]], "dec": [sky_at(NEW_X, NEW_Y)[1]], "date": [50000.0]}).write(
-        tmp_path / "old.csv"
-    )
+    Table(
+        {"name": ["old"], "ra": [sky_at(NEW_X, NEW_Y)[0]], "dec": [sky_at(NEW_X, NEW_Y)[1]], "date": [50000.0]}
+    ).write(tmp_path / "old.csv")
     later = read_missed(made / "out", known=tmp_path / "old.csv")
     assert "after the discovery, and are left out" in " ".join(later.notes)
     assert later.facts["transients_covered"] == 0
@@ -378,9 +391,16 @@ def test_another_model_is_told(made: Path, tmp_path: Path) -> None:
 
 def test_the_command(made: Path, tns: Path, tmp_path: Path) -> None:
     runner = CliRunner()
-    done = runner.invoke(app, ["missed", str(made / "out"), "--known", str(tns), "--out", str(tmp_path / "o"), "--top", "2"])
+    done = runner.invoke(
+        app, ["missed", str(made / "out"), "--known", str(tns), "--out", str(tmp_path / "o"), "--top", "2"]
+    )
     assert done.exit_code == 0, done.output
-    for words in ("known sources missed", "listed transients on the frames found", "What would have saved them", "missed.html"):
+    for words in (
+        "known sources missed",
+        "listed transients on the frames found",
+        "What would have saved them",
+        "missed.html",
+    ):
         assert words in done.output
     quiet = runner.invoke(app, ["missed", str(made / "out"), "--out", str(tmp_path / "q"), "--quiet"])
     assert (quiet.exit_code, quiet.output) == (0, "")

@@ -27,7 +27,9 @@ def missed(
     ] = None,
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", metavar="FILE", help="truth.parquet of the simulated night that was run, or its folder."),
+        typer.Option(
+            "--truth", metavar="FILE", help="truth.parquet of the simulated night that was run, or its folder."
+        ),
     ] = None,
     objects: Annotated[
         list[Path] | None,

@@ -77,8 +77,8 @@ def read_missed(
     if not injected and truth is None and known is None:
         raise InputError(
             f"{run} holds no artificial reals, so nothing is known to look for; run the night again with them "
-            "(gueststar run NIGHT --out OTHER --inject 200), or give known transients (--known LIST.csv) or the truth of "
-            "a simulated night (--truth NIGHT)",
+            "(gueststar run NIGHT --out OTHER --inject 200), or give known transients (--known LIST.csv) or the truth "
+            "of a simulated night (--truth NIGHT)",
             path=str(run),
         )
     catalogue = read_known([Path(path) for path in objects]) if objects else None
@@ -133,7 +133,9 @@ def _after_scores(
 def _reasons_of_candidates(sources: Table, frame: Frame) -> NDArray[np.str_]:
     """What later steps say of the candidates of real sources, as far as the run has columns for it."""
     reasons = np.full(len(sources), "", "U12")
-    stored = np.flatnonzero((np.asarray(sources["origin"]) != "artificial") & (np.asarray(sources["candidate_id"]) != ""))
+    stored = np.flatnonzero(
+        (np.asarray(sources["origin"]) != "artificial") & (np.asarray(sources["candidate_id"]) != "")
+    )
     if stored.size == 0:
         return reasons
     table = read_candidates(frame.folder / "candidates.parquet").table
@@ -163,8 +165,8 @@ def _result(
             for option, value in beyond.items()
             if isinstance(value, int | float) and 0 < float(limits.get(option, 0.0)) < value
         }
-        fwhms[image] = max((float(facts[key]) for key in ("seeing_px", "reference_seeing_px") if facts.get(key)),
-                           default=float("nan"))  # fmt: skip
+        widths = [facts.get(key) for key in ("seeing_px", "reference_seeing_px")]
+        fwhms[image] = max((float(w) for w in widths if isinstance(w, int | float)), default=float("nan"))
         if (np.asarray(sources["lost_why"])[np.asarray(sources["image"]) == image] == "rim").any():
             sky = frame_wcs(frame.folder / "difference.fits")
             shapes.update({image: sky[1]} if sky is not None else {})
@@ -181,12 +183,14 @@ def _result(
     listed = sources[np.asarray(sources["origin"]) == "listed"]
     summary = Table() if transients is None else transient_summary(transients, listed, STEPS)
     facts = {
-        "run": str(record.get("night", run.name)).rstrip("/").split("/")[-1], "config_hash": record.get("config_hash", ""),
+        "run": str(record.get("night", run.name)).rstrip("/").split("/")[-1],
+        "config_hash": record.get("config_hash", ""),
         "threshold": threshold, "threshold_sigma": threshold_sigma, "frames": len(frames), "searched": len(done),
         "candidates": int(night.score.size), "junk": int((junk >= threshold).sum()),
         "sources": len(sources), "missed": int((np.asarray(sources["lost_at"]) != "").sum()),
         "rb_model": ", ".join(sorted({str(o.facts.get("rb_model", "")) for o in done} - {""})),
-        "transients": len(summary), "transients_covered": int((np.asarray(summary["frames"]) > 0).sum()) if len(summary) else 0,
+        "transients": len(summary),
+        "transients_covered": int((np.asarray(summary["frames"]) > 0).sum()) if len(summary) else 0,
         "transients_found": int((np.asarray(summary["found"]) > 0).sum()) if len(summary) else 0,
     }  # fmt: skip
     return MissedReals(
@@ -196,7 +200,7 @@ def _result(
 
 
 def _junk_scores(score: NDArray[np.float64], snr: NDArray[np.float64], sources: Table) -> NDArray[np.float64]:
-    """Scores of the night's positive candidates without those of the known sources; each known score is taken out once."""
+    """Scores of the positive candidates of the night, without those of known sources, each taken out once."""
     left = np.sort(score[(snr > 0) & np.isfinite(score)])
     mine = sources[(np.asarray(sources["origin"]) != "artificial") & (np.asarray(sources["candidate_id"]) != "")]
     _, first = np.unique(np.asarray(mine["candidate_id"]), return_index=True)
@@ -212,16 +216,16 @@ def _model_notes(done: Sequence[Any], config: Mapping[str, Any]) -> list[str]:
     """Whether the scores are those of one model, and of the one that is there now."""
     hashes = sorted({str(outcome.facts.get("rb_model_hash", "")) for outcome in done} - {""})
     if len(hashes) > 1:
-        return [f"The images were scored by {len(hashes)} different models ({', '.join(hashes)}): losses at the score are "
-                "those of each image's own."]  # fmt: skip
+        return [f"The images were scored by {len(hashes)} different models ({', '.join(hashes)}): losses at the score "
+                "are those of each image's own."]  # fmt: skip
     name = str(config.get("classify", {}).get("model", ""))
     try:
         now = model_hash(name) if name else ""
     except ModelError:
         return [f"The model {name} that scored the run is not there any more; its stored scores are used."]
     if hashes and now and not now.startswith(hashes[0]):
-        return [f"The run was scored by another model ({hashes[0]}) than {name} is now ({now[:16]}): losses at the score are "
-                "those of the stored scores. Run the night again to judge the new one."]  # fmt: skip
+        return [f"The run was scored by another model ({hashes[0]}) than {name} is now ({now[:16]}): losses at the "
+                "score are those of the stored scores. Run the night again to judge the new one."]  # fmt: skip
     return []
 
 

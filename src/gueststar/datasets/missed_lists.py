@@ -74,7 +74,7 @@ def read_transients(path: Path) -> Table:
         raise InputError(
             f"list of transients {path} lacks a column for {', '.join(missing)}; it has {', '.join(table.colnames)}; "
             "expected name, ra and dec, such as in TNS's CSV export",
-            path=str(path), missing=missing,
+            path=str(path), missing=", ".join(missing),
         )  # fmt: skip
     ra, dec = (_angles(table[found[key]], key, path) for key in ("ra", "dec"))
     wrong = ~(np.isfinite(ra) & (np.abs(dec) <= 90.0))
@@ -220,7 +220,9 @@ def listed_sources(
             parts.append(_judged(frame, transients, rows, x, y, age, reference, radius_px=radius_px, config=config))
     table = vstack([part for part in parts if len(part)] or parts[:1], metadata_conflicts="silent")
     if no_sky:
-        notes.append(f"{no_sky} frames kept no difference.fits with a sky: listed transients cannot be looked for there.")
+        notes.append(
+            f"{no_sky} frames kept no difference.fits with a sky: listed transients cannot be looked for there."
+        )
     if early:
         notes.append(
             f"{early} visits of listed transients lie more than {days[0]:g} days before or {days[1]:g} after the "
@@ -300,9 +302,7 @@ def transient_summary(transients: Table, listed: Table, steps: Sequence[str]) ->
         score = float(mine["rb_score"][best]) if best >= 0 else float("nan")
         rows.append((len(mine), len(found), step, str(mine["image"][best]) if best >= 0 else "", score))
     result = transients.copy()
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], []]
-    for name, values, kind in zip(
-        ("frames", "found", "lost_at", "image", "rb_score"), columns, ("i8", "i8", "U11", "U96", "f8"), strict=True
-    ):
-        result[name] = np.array(values, kind)
+    kinds = {"frames": "i8", "found": "i8", "lost_at": "U11", "image": "U96", "rb_score": "f8"}
+    for i, (name, kind) in enumerate(kinds.items()):
+        result[name] = np.array([row[i] for row in rows], kind)
     return result

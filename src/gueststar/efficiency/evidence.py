@@ -185,7 +185,13 @@ def moved_to(
         snr = float(sign * candidates["snr"][row])
         fits = np.isnan(expected_snr) or expected_snr / _FACTOR - 3.0 <= snr <= expected_snr * _FACTOR + 3.0
         apart = place.distance(float(x[row]), float(y[row]))
-        if int(row) not in taken and fits and not expected_snr < 3.0 and radius_px < apart <= reach_px and not apart >= best:
+        if (
+            int(row) not in taken
+            and fits
+            and not expected_snr < 3.0
+            and radius_px < apart <= reach_px
+            and not apart >= best
+        ):
             best = apart
     return best
 
@@ -208,7 +214,12 @@ def _stronger_peak(
     reach = rules.merge_fwhm * rules.fwhm_px
     half = int(np.ceil(reach)) + 1
     ny, nx = score.shape
-    y0, y1, x0, x1 = max(peak.y - half, 0), min(peak.y + half + 1, ny), max(peak.x - half, 0), min(peak.x + half + 1, nx)
+    y0, y1, x0, x1 = (
+        max(peak.y - half, 0),
+        min(peak.y + half + 1, ny),
+        max(peak.x - half, 0),
+        min(peak.x + half + 1, nx),
+    )
     part = sign * np.asarray(score[y0:y1, x0:x1], np.float64)
     padded = np.pad(part, 1, constant_values=-np.inf)
     rows, columns = part.shape

@@ -28,6 +28,7 @@ from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Stamps
 
 __all__ = ["ArtificialReals", "find_artificial_reals", "search_rules"]
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArtificialReals:
     """Artificial reals of one image.
@@ -114,9 +115,7 @@ def find_artificial_reals(
 def search_rules(config: Config) -> SearchRules:
     """How a run with this configuration searches its differences."""
     detect = config.detect
-    return SearchRules(
-        detect.threshold_sigma, detect.merge_fwhm, detect.edge_px, detect.masked_peaks, detect.n_most
-    )
+    return SearchRules(detect.threshold_sigma, detect.merge_fwhm, detect.edge_px, detect.masked_peaks, detect.n_most)
 
 
 def found_reals(table: Table, again: PairResult) -> tuple[Table, Stamps]:

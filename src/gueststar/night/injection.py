@@ -141,7 +141,7 @@ def _expected(sources: Table, difference: Difference) -> NDArray[np.float32]:
     line = np.clip(np.round(np.asarray(sources["y"], np.float64)).astype(int), 0, ny - 1)
     error = difference.numpy("flux_err")[line, column]
     flux = np.asarray(sources["flux_e"], np.float32)
-    return np.divide(flux, error, out=np.zeros_like(flux), where=error > 0)
+    return np.asarray(np.divide(flux, error, out=np.zeros_like(flux), where=error > 0), np.float32)
 
 
 def lost_artificial_reals(sources: Table) -> Table:

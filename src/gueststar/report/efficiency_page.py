@@ -154,7 +154,8 @@ def _page(
         "truth": Path(truth).name if truth is not None else "", "notes": known.notes, "searched": known.searched,
         "lost_frames": known.lost_frames, "n": len(sources), "n_real": int(np.asarray(sources["real"]).sum()),
         "origins": [(origin, ORIGINS[origin], len(_of(sources, origin))) for origin in curves],
-        "cards": _cards(limits), "losses": _loss_rows(losses), "steps": [step for step in STEPS if losses[step].sum()], "step_words": STEP_WORDS,
+        "cards": _cards(limits), "losses": _loss_rows(losses),
+        "steps": [step for step in STEPS if losses[step].sum()], "step_words": STEP_WORDS,
         "lost": _lost_totals(losses), "flags": _flags(sources), "limits": _limit_rows(limits),
         "bright": BRIGHT_SNR, "examples": lost_pictures(known.out, sources, most=top), "words_of": words_of,
         "charts": [
@@ -202,7 +203,11 @@ def _loss_rows(losses: Table) -> list[dict[str, Any]]:
 
 def _lost_totals(losses: Table) -> list[tuple[str, int, float]]:
     total = max(int(np.sum(losses["n"])), 1)
-    return [(step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total) for step in STEPS if losses[step].sum()]
+    return [
+        (step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total)
+        for step in STEPS
+        if losses[step].sum()
+    ]
 
 
 def _flags(sources: Table) -> list[tuple[str, int]]:

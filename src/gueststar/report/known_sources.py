@@ -195,7 +195,9 @@ def _artificial(frame: Frame, settings: Mapping[str, Any], wanted: int) -> Table
     return _at_gate(table, gate) if error else table
 
 
-def _simulated(frame: Frame, rows: Table, *, kinds: Sequence[str], radius_px: float, config: Mapping[str, Any]) -> Table:
+def _simulated(
+    frame: Frame, rows: Table, *, kinds: Sequence[str], radius_px: float, config: Mapping[str, Any]
+) -> Table:
     """Simulated sources of one frame, judged by what its run has stored."""
     sources = sources_of_truth(rows, **frame.place, kinds=kinds)
     if len(sources) == 0:

@@ -187,7 +187,8 @@ def _transients(missed: MissedReals) -> list[dict[str, Any]]:
     table: Sequence[Row] = missed.transients
     return [
         {
-            "name": str(row["name"]), "ra": f"{row['ra']:.5f}", "dec": f"{row['dec']:+.5f}", "mag": _number(row["mag"], 2),
+            "name": str(row["name"]), "ra": f"{row['ra']:.5f}", "dec": f"{row['dec']:+.5f}",
+            "mag": _number(row["mag"], 2),
             "frames": int(row["frames"]), "found": int(row["found"]), "step": str(row["lost_at"]),
             "image": str(row["image"]), "score": _number(row["rb_score"], 3),
         }

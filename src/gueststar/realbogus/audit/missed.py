@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from gueststar.realbogus.audit.missed_remedies import LOWEST_SIGMA, RemedyCount, count_remedies, remedy_of
+from gueststar.realbogus.audit.missed_remedies import LOWEST_SIGMA, Remedy, RemedyCount, count_remedies, remedy_of
 from gueststar.realbogus.audit.missed_shares import Comparison, Share, compare_shares, on_failed, share_of
 from gueststar.realbogus.audit.missed_steps import STEPS
 
@@ -110,22 +110,20 @@ def with_remedies(
         Image to (ny, nx).
     """
     result = sources.copy()
-    names, settings, needed = [], [], []
+    remedies: list[Remedy] = []
     for row in result:
         if not row["lost_at"]:
-            names.append(""), settings.append(""), needed.append(np.nan)
+            remedies.append(Remedy(""))
             continue
         image = str(row["image"])
-        remedy = remedy_of(
+        remedies.append(remedy_of(
             dict(zip(result.colnames, row.as_void().item(), strict=True)), threshold_sigma=threshold_sigma,
             gate_limits=gates.get(image), edge_distance_px=_edge_distance(row["x"], row["y"], shapes.get(image)),
             fwhm_px=fwhms.get(image, float("nan")),
-        )  # fmt: skip
-        names.append(remedy.name), settings.append(remedy.setting), needed.append(remedy.value)
-    n = len(result)
-    result["remedy"] = np.array(names or np.empty(0), "U24").reshape(n)
-    result["setting"] = np.array(settings or np.empty(0), "U120").reshape(n)
-    result["needed"] = np.array(needed, np.float64)
+        ))  # fmt: skip
+    result["remedy"] = np.array([remedy.name for remedy in remedies], "U24")
+    result["setting"] = np.array([remedy.setting for remedy in remedies], "U120")
+    result["needed"] = np.array([remedy.value for remedy in remedies], np.float64)
     result["on_failed"], result["failed_known"] = on_failed(result["local_scatter"], result["residual_snr"])
     result["on_host"], result["host_known"] = _on_host(result)
     return result
@@ -172,7 +170,10 @@ def _comparisons(sources: Table, rng: np.random.Generator) -> tuple[Comparison, 
     faint = (np.asarray(sources["lost_why"]) == "faint") & ~(np.asarray(sources["snr_difference"]) >= 5.0)
     fair = ~np.isin(steps, ("outside", "gate", "mask")) & ~faint
     made = []
-    for name, column, known in (("failed subtractions", "on_failed", "failed_known"), ("hosts", "on_host", "host_known")):
+    for name, column, known in (
+        ("failed subtractions", "on_failed", "failed_known"),
+        ("hosts", "on_host", "host_known"),
+    ):
         rows = sources[fair & np.asarray(sources[known], bool)]
         if len(rows):
             lost = np.asarray(rows["lost_at"]) != ""
@@ -192,7 +193,9 @@ def score_rungs(sources: Table, junk_scores: NDArray[np.float64], threshold: flo
     return tuple(rungs)
 
 
-def detection_rungs(sources: Table, threshold_sigma: float, noise_per_mpx: Sequence[tuple[float, float]]) -> tuple[Rung, ...]:
+def detection_rungs(
+    sources: Table, threshold_sigma: float, noise_per_mpx: Sequence[tuple[float, float]]
+) -> tuple[Rung, ...]:
     """What lower thresholds of the detection would bring above them, with the peaks of noise that pass them.
 
     Parameters

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 __all__ = ["LOWEST_SIGMA", "REMEDY_WORDS", "Remedy", "RemedyCount", "count_remedies", "remedy_of"]
@@ -99,7 +100,7 @@ def remedy_of(
         return Remedy("subtraction" if why == "drowned" else "deeper images")
     if why == "score":
         score = float(source["rb_score"])
-        if not score == score:
+        if isnan(score):
             return Remedy("unknown")
         return Remedy("night.rb_threshold", f"night.rb_threshold <= {_down(score, 4):.4g}", score)
     if why == "flagged":
