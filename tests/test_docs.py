@@ -28,7 +28,17 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if not {"generated", "_build", "_templates"} & set(path.parts)
 )
-GUIDES = ("library", "simulator", "injection", "configuration", "realbogus", "evaluation", "explain", "labels")
+GUIDES = (
+    "library",
+    "simulator",
+    "injection",
+    "configuration",
+    "realbogus",
+    "evaluation",
+    "explain",
+    "labels",
+    "missed",
+)
 
 
 def name_of(path: Path) -> str:

@@ -45,7 +45,7 @@ def test_each_source_is_lost_where_it_was_planted_to_be() -> None:
         (60.0, 60.2): "mask",  # flagged, nothing there
         (70.0, 70.0): "",  # flagged, and found all the same
         (1.0, 50.0): "mask",  # on the rim
-        (200.0, 50.0): "mask",  # not on the frame
+        (200.0, 50.0): "outside",  # not on the frame
         (80.0, 20.0): "detection",
         (90.0, 40.0): "match",  # a candidate at 3 px
         (30.0, 60.0): "",
@@ -184,12 +184,12 @@ def test_shares_are_counted_by_place_among_bright_sources() -> None:
 
 def test_every_source_is_in_the_table_of_losses_once() -> None:
     steps = ["", "", *STEPS, "score"]
-    sources = known(8, lost_at=steps, placement=["random"] * 6 + ["galaxy"] * 2)
+    sources = known(11, lost_at=steps, placement=["random"] * 9 + ["galaxy"] * 2)
     table = loss_table(sources)
     assert table["class"].tolist() == ["galaxy", "random"]
-    assert int(table["n"].sum()) == 8
-    assert sum(int(np.sum(table[name])) for name in ("real", *STEPS)) == 8
-    assert table["score"].tolist() == [2, 0]
+    assert int(table["n"].sum()) == 11
+    assert sum(int(np.sum(table[name])) for name in ("real", *STEPS)) == 11
+    assert table["score"].tolist() == [1, 1]
     other = source_table(1, origin="simulated", kind="flare")
     assert with_class(other)["class"].tolist() == ["flare"]
 

@@ -55,6 +55,9 @@ class NightOptions(Options):
     inject_stamps: bool = Field(
         True, description="Keep the stamps of artificial reals that were found: data sets are made of them"
     )
+    inject_lost_stamps: int = Field(
+        12, ge=0, le=1000, description="Stamps of artificial reals that were lost, kept for each image"
+    )
     match_radius_px: float = Field(
         2.0, gt=0, le=20, description="An artificial real is found when a positive candidate lies this near, px"
     )

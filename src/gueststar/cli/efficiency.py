@@ -97,13 +97,14 @@ def _print(report: EfficiencyReport) -> None:
 
     for note in report.notes:
         output().print(f"[dim]{escape(note)}[/]", soft_wrap=True)
+    steps = [step for step in STEPS if report.losses[step].sum()]
     losses = Table(box=None, pad_edge=False, header_style="dim")
     losses.add_column("source")
-    for name in ("number", "real", *STEPS):
+    for name in ("number", "real", *steps):
         losses.add_column(name, justify="right")
     for row in report.losses:
         prefix = "artificial, " if row["origin"] == "artificial" else ""
-        numbers = [str(int(row[name])) for name in ("n", "real", *STEPS)]
+        numbers = [str(int(row[name])) for name in ("n", "real", *steps)]
         losses.add_row(prefix + (str(row["class"]) or "on lost frames").replace("_", " "), *numbers)
     output().print(losses)
     for row in report.limits:

@@ -23,6 +23,7 @@ from gueststar.cli import (
     explain,
     inject,
     labels,
+    missed,
     model,
     pair,
     run,
@@ -89,6 +90,7 @@ app.command("pair")(pair.pair)
 app.command("run")(run.run)
 app.command("inject")(inject.inject)
 app.command("efficiency")(efficiency.efficiency)
+app.command("missed")(missed.missed)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(labels.app, name="labels")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gueststar.types import Difference
 
-__all__ = ["local_scatter"]
+__all__ = ["local_scatter", "scatter_around"]
 
 _HALF = 32  # px; half the side of the neighbourhood
 _STEP = 4  # px between the places that are looked at: hardly less than a PSF, so that each is news
@@ -30,7 +30,13 @@ def local_scatter(difference: Difference, x: NDArray[np.int64], y: NDArray[np.in
     ndarray, shape (n,)
         From the quartiles of 256 places, the flagged ones left out; NaN with fewer than 24 left.
     """
-    score, mask = difference.score.cpu().numpy(), difference.mask.cpu().numpy()
+    return scatter_around(difference.score.cpu().numpy(), difference.mask.cpu().numpy(), x, y)
+
+
+def scatter_around(
+    score: NDArray[np.floating], mask: NDArray[np.integer], x: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The same from the planes of score and mask, each of shape (ny, nx)."""
     ny, nx = score.shape
     offsets = np.arange(-_HALF + _STEP // 2, _HALF, _STEP)
     rows = (y[:, None] + offsets)[:, :, None]

@@ -23,10 +23,11 @@ SOURCE_COLUMNS: dict[str, str | float | int | bool] = {
     "host_offset_px": _NAN, "host_mag": _NAN, "star_mag": _NAN, "surface_e_px": _NAN, "surface_mag_arcsec2": _NAN,
     "length_px": _NAN, "angle_deg": _NAN, "status": "injected", "occupied": False, "mask_flags": 0, "found": False,
     "real": False, "lost_at": "", "candidate_id": "", "candidate_snr": _NAN, "offset_px": _NAN, "rb_score": _NAN,
-    "stamp": -1, "gate_stage": "", "gate_reason": "",
+    "stamp": -1, "gate_stage": "", "gate_reason": "", "lost_why": "", "otherwise": "", "peak_snr": _NAN,
+    "beside_px": _NAN, "local_scatter": _NAN, "residual_snr": _NAN,
 }  # fmt: skip
-_WIDTHS = {"image": 96, "field": 48, "chip": 24, "origin": 12, "kind": 12, "placement": 8, "status": 8, "lost_at": 9,
-           "candidate_id": 24, "gate_stage": 24, "gate_reason": 200}  # fmt: skip
+_WIDTHS = {"image": 96, "field": 48, "chip": 24, "origin": 12, "kind": 12, "placement": 8, "status": 8, "lost_at": 11,
+           "candidate_id": 24, "gate_stage": 24, "gate_reason": 200, "lost_why": 12, "otherwise": 12}  # fmt: skip
 
 
 def source_table(n: int, known: Table | None = None, **values: object) -> Table:
@@ -62,6 +63,9 @@ def sources_of_artificial(rows: Table, *, image: str, field: str, chip: str) -> 
     if "lost_at" not in rows.colnames:
         steps = [np.asarray(rows["real"], bool), np.asarray(rows["found"], bool), np.asarray(rows["mask_flags"]) != 0]
         known["lost_at"] = np.select(steps, ["", "score", "mask"], default="detection")
+    if "lost_why" not in rows.colnames:
+        steps = [np.asarray(known["lost_at"]) == step for step in ("", "score", "gate", "mask")]
+        known["lost_why"] = np.select(steps, ["", "score", "failed", "flagged"], default="unknown")
     return source_table(len(rows), known, image=image, field=field, chip=chip, origin="artificial", kind="artificial")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from astropy.table import Table
+from numpy.typing import NDArray
 
 from gueststar.config import Config
+from gueststar.efficiency.evidence import SearchRules
 from gueststar.errors import GueststarError
 from gueststar.ingest.prepare import measure_image
 from gueststar.night.injection import (
@@ -23,10 +26,7 @@ from gueststar.pipeline import PairResult
 from gueststar.realbogus.labels import changes_table, label_candidates
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Image, Stamps
 
-__all__ = ["ArtificialReals", "find_artificial_reals"]
-
-#: Stamps of lost artificial reals that are kept for each image.
-_MOST_EXAMPLES = 6
+__all__ = ["ArtificialReals", "find_artificial_reals", "search_rules"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,9 @@ class ArtificialReals:
     table : Table
         See `match_artificial_reals`; and stamp, the row of those in `stamps`, -1 for the others.
     stamps : Stamps
-        Of the most significant ones that were lost.
+        Of the most significant ones that were lost, those of every reason in turns.
+    score : ndarray, shape (m, k, k), float32
+        Score of the difference in the same stamps; NaN where there is no data.
     not_placed : int
         Wanted, but there was no room on the image.
     error : str
@@ -52,6 +54,7 @@ class ArtificialReals:
 
     table: Table
     stamps: Stamps
+    score: NDArray[np.float32]
     not_placed: int = 0
     error: str = ""
     reals: Table = field(default_factory=Table)
@@ -100,12 +103,19 @@ def find_artificial_reals(
     table = match_artificial_reals(
         injected.sources, again.candidates, again.difference, result.candidates,
         radius_px=night.match_radius_px, threshold=threshold, edge_px=config.detect.edge_px,
+        rules=search_rules(config), difference_before=result.difference,
     )  # fmt: skip
-    shown, examples = _with_examples(table, again, config)
+    shown, examples, score = _with_examples(table, again, config)
     if not night.inject_stamps:
-        return ArtificialReals(shown, examples, missing)
+        return ArtificialReals(shown, examples, score, missing)
     reals, stamps = found_reals(table, again)
-    return ArtificialReals(shown, examples, missing, reals=reals, real_stamps=stamps)
+    return ArtificialReals(shown, examples, score, missing, reals=reals, real_stamps=stamps)
+
+
+def search_rules(config: Config) -> SearchRules:
+    """How a run with this configuration searches its differences."""
+    detect = config.detect
+    return SearchRules(detect.threshold_sigma, detect.merge_fwhm, detect.edge_px, detect.masked_peaks, detect.n_most)
 
 
 def found_reals(table: Table, again: PairResult) -> tuple[Table, Stamps]:
@@ -140,23 +150,34 @@ def found_reals(table: Table, again: PairResult) -> tuple[Table, Stamps]:
 def _all_lost(table: Table, config: Config, error: str, not_placed: int = 0) -> ArtificialReals:
     lost = table.copy()
     lost["stamp"] = np.full(len(lost), -1)
-    return ArtificialReals(lost, _no_stamps(config), not_placed, error)
+    return ArtificialReals(lost, *_no_stamps(config), not_placed, error)
 
 
-def _with_examples(table: Table, again: PairResult, config: Config) -> tuple[Table, Stamps]:
-    """Stamps of the most significant sources that were lost, and the table with their rows."""
+def _with_examples(table: Table, again: PairResult, config: Config) -> tuple[Table, Stamps, NDArray[np.float32]]:
+    """Stamps of some sources that were lost, with the score in them, and the table with their rows."""
     lost = np.flatnonzero((table["lost_at"] != "") & (table["status"] == "injected") & ~table["occupied"])
-    rows = lost[np.argsort(-table["snr_difference"][lost], kind="stable")][:_MOST_EXAMPLES]
+    lost = lost[np.argsort(-table["snr_difference"][lost], kind="stable")]
+    seen: Counter[str] = Counter()
+    turns = []
+    for reason in table["lost_why"][lost]:
+        turns.append(seen[str(reason)])
+        seen[str(reason)] += 1
+    rows = lost[np.argsort(turns, kind="stable")][: config.night.inject_lost_stamps]
     shown = table.copy()
     shown["stamp"] = np.full(len(table), -1)
     shown["stamp"][rows] = np.arange(len(rows))
     if len(rows) == 0:
-        return shown, _no_stamps(config)
+        return shown, *_no_stamps(config)
     columns = {column.name: np.zeros(len(rows), column.dtype) for column in CANDIDATE_COLUMNS}
     columns |= {"x": np.asarray(table["x"][rows]), "y": np.asarray(table["y"][rows])}
-    return shown, config.stamps(Candidates.from_columns(columns), again.science, again.reference, again.difference)
+    places = Candidates.from_columns(columns)
+    stamps = config.stamps(places, again.science, again.reference, again.difference)
+    scored = replace(again.difference, data=again.difference.score)
+    score = config.stamps(places, again.science, again.reference, scored).cube[:, 2]
+    return shown, stamps, score
 
 
-def _no_stamps(config: Config) -> Stamps:
+def _no_stamps(config: Config) -> tuple[Stamps, NDArray[np.float32]]:
     size = config.stamps.size
-    return Stamps(np.empty((0, 3, size, size), np.float32), np.empty((0, 3), np.float32), np.empty(0, "U1"))
+    nothing = np.empty((0, 3, size, size), np.float32)
+    return Stamps(nothing, np.empty((0, 3), np.float32), np.empty(0, "U1")), nothing[:, 0]

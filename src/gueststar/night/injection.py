@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from gueststar.efficiency.evidence import SearchRules, residual_at
 from gueststar.efficiency.losses import judge_sources, lost_frame
 from gueststar.simulate.inject.brightness import draw_brightness
 from gueststar.simulate.inject.light import UNUSABLE
@@ -73,6 +75,8 @@ def match_artificial_reals(
     radius_px: float,
     threshold: float,
     edge_px: int = 0,
+    rules: SearchRules | None = None,
+    difference_before: Difference | None = None,
 ) -> Table:
     """Say of each artificial real whether it was found, and at which step it was lost.
 
@@ -93,31 +97,51 @@ def match_artificial_reals(
         Score from which a candidate counts as real.
     edge_px : int
         Rim of the frame in which nothing is detected.
+    rules : SearchRules, optional
+        How the difference was searched; the default rules when left out.
+    difference_before : Difference, optional
+        Without the sources in it: what the subtraction had left at their places.
 
     Returns
     -------
     Table
-        `sources` with found, real (found, and scored at the threshold or above), lost_at (see
-        `gueststar.efficiency.losses`), occupied (there was a candidate before), mask_flags under the position,
-        snr_difference (flux over its error in the difference: what detection can reach), candidate_id, candidate_snr,
-        candidate_flux, candidate_flux_err, offset_px and rb_score.
+        `sources` with found, real (found, and scored at the threshold or above), lost_at and lost_why (see
+        `gueststar.realbogus.audit.missed_steps`), peak_snr, beside_px and local_scatter (see
+        `gueststar.efficiency.losses.judge_sources`), residual_snr (the largest |score| within 1.5 FWHM before),
+        occupied (there was a candidate before), mask_flags under the position, snr_difference (flux over its error in
+        the difference: what detection can reach), candidate_id, candidate_snr, candidate_flux, candidate_flux_err,
+        offset_px and rb_score.
     """
     known = sources.copy()
     known["change_e"] = np.asarray(sources["flux_e"], np.float64)
+    expected = _expected(sources, difference)
+    rules = replace(rules or SearchRules(), edge_px=edge_px, fwhm_px=difference.psf.fwhm)
     result = judge_sources(
-        known, candidates, mask=difference.numpy("mask"), radius_px=radius_px, threshold=threshold, edge_px=edge_px
-    )
+        known, candidates, mask=difference.numpy("mask"), radius_px=radius_px, threshold=threshold, edge_px=edge_px,
+        score=difference.numpy("score"), rules=rules, expected_snr=np.where(expected > 0, expected, np.nan),
+    )  # fmt: skip
     result.remove_column("change_e")
+    result["residual_snr"] = np.full(len(result), np.nan, np.float32)
+    if difference_before is not None:
+        result["residual_snr"] = residual_at(
+            difference_before.numpy("score"), difference_before.numpy("mask"), sources["x"], sources["y"],
+            inner_px=0.0, outer_px=1.5 * difference.psf.fwhm,
+        ).astype(np.float32)  # fmt: skip
     xy = np.column_stack([np.asarray(sources["x"], np.float64), np.asarray(sources["y"], np.float64)])
     earlier = _positions(before)[before["snr"] > 0]
     result["occupied"] = _near(xy, earlier, radius_px)
-    ny, nx = difference.shape
-    column = np.clip(np.round(xy[:, 0]).astype(int), 0, nx - 1)
-    line = np.clip(np.round(xy[:, 1]).astype(int), 0, ny - 1)
-    error = difference.numpy("flux_err")[line, column]
-    flux = np.asarray(result["flux_e"], np.float32)
-    result["snr_difference"] = np.divide(flux, error, out=np.zeros_like(flux), where=error > 0)
+    result["snr_difference"] = expected
     return result
+
+
+def _expected(sources: Table, difference: Difference) -> NDArray[np.float32]:
+    """Flux over its error in the difference; 0 where it has no data."""
+    ny, nx = difference.shape
+    column = np.clip(np.round(np.asarray(sources["x"], np.float64)).astype(int), 0, nx - 1)
+    line = np.clip(np.round(np.asarray(sources["y"], np.float64)).astype(int), 0, ny - 1)
+    error = difference.numpy("flux_err")[line, column]
+    flux = np.asarray(sources["flux_e"], np.float32)
+    return np.asarray(np.divide(flux, error, out=np.zeros_like(flux), where=error > 0), np.float32)
 
 
 def lost_artificial_reals(sources: Table) -> Table:
@@ -127,6 +151,7 @@ def lost_artificial_reals(sources: Table) -> Table:
     result = lost_frame(known)
     result.remove_column("change_e")
     result["occupied"] = np.zeros(len(result), bool)
+    result["residual_snr"] = np.full(len(result), np.nan, np.float32)
     result["snr_difference"] = np.full(len(result), np.nan, np.float32)
     return result
 

@@ -22,6 +22,7 @@ from gueststar.night.guard import StageClock
 from gueststar.night.products import (
     PRODUCT_NAMES,
     difference_bytes,
+    write_cube,
     write_outcome,
     write_stamps,
     write_table,
@@ -153,6 +154,7 @@ def process_images(
             write_table(folder / "injected.parquet", injected.table, provenance=provenance(result, names))
             if len(injected.stamps):
                 write_stamps(folder / "injected_stamps.npy", injected.stamps)
+                write_cube(folder / "injected_score.npy", injected.score)
             if injected.real_stamps is not None:
                 write_table(folder / "injected_reals.parquet", injected.reals, provenance=provenance(result, names))
                 write_stamps(folder / "injected_reals.npy", injected.real_stamps)

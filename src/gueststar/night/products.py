@@ -34,6 +34,7 @@ __all__ = [
     "fits_bytes",
     "read_candidates",
     "read_outcome",
+    "write_cube",
     "write_outcome",
     "write_stamps",
     "write_table",
@@ -48,6 +49,7 @@ PRODUCT_NAMES = frozenset(
         "pair.png",
         "injected.parquet",
         "injected_stamps.npy",
+        "injected_score.npy",
         "injected_reals.parquet",
         "injected_reals.npy",
     }
@@ -227,8 +229,13 @@ def read_candidates(path: Path) -> Candidates:
 
 def write_stamps(path: Path, stamps: Stamps) -> None:
     """Write the cube (n, 3, k, k) float32 as a .npy file, in the order of the candidates."""
+    write_cube(path, stamps.cube)
+
+
+def write_cube(path: Path, cube: NDArray[np.float32]) -> None:
+    """Write stamps of any planes, float32, as a .npy file."""
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(stamps.cube, np.float32), allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(cube, np.float32), allow_pickle=False)
     write_bytes(path, buffer.getbuffer())
 
 

@@ -28,22 +28,16 @@ from gueststar.efficiency.losses import STEPS
 from gueststar.efficiency.sources import TRANSIENT_KINDS
 from gueststar.night.folders import replace_file, write_bytes
 from gueststar.night.products import write_table
+from gueststar.realbogus.audit.missed_steps import STEP_WORDS
 from gueststar.report.efficiency_charts import curve_chart, interval_text, limit_text
 from gueststar.report.efficiency_figures import curve_figures
 from gueststar.report.known_sources import KnownSources, read_known_sources
 from gueststar.report.lost_pictures import lost_pictures
 from gueststar.types import Mask
 
-__all__ = ["ORIGINS", "STEP_WORDS", "EfficiencyReport", "write_efficiency"]
+__all__ = ["ORIGINS", "EfficiencyReport", "write_efficiency"]
 
 ORIGINS = {"artificial": "Artificial reals", "simulated": "Simulated transients"}
-STEP_WORDS = {
-    "gate": "the frame or its subtraction failed: nothing was searched",
-    "mask": "on flagged pixels or the rim of the frame",
-    "detection": "no candidate there",
-    "match": "a candidate near, but another's or too far away",
-    "score": "candidate scored below the threshold",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +154,8 @@ def _page(
         "truth": Path(truth).name if truth is not None else "", "notes": known.notes, "searched": known.searched,
         "lost_frames": known.lost_frames, "n": len(sources), "n_real": int(np.asarray(sources["real"]).sum()),
         "origins": [(origin, ORIGINS[origin], len(_of(sources, origin))) for origin in curves],
-        "cards": _cards(limits), "losses": _loss_rows(losses), "steps": STEPS, "step_words": STEP_WORDS,
+        "cards": _cards(limits), "losses": _loss_rows(losses),
+        "steps": [step for step in STEPS if losses[step].sum()], "step_words": STEP_WORDS,
         "lost": _lost_totals(losses), "flags": _flags(sources), "limits": _limit_rows(limits),
         "bright": BRIGHT_SNR, "examples": lost_pictures(known.out, sources, most=top), "words_of": words_of,
         "charts": [
@@ -199,7 +194,8 @@ def _loss_rows(losses: Table) -> list[dict[str, Any]]:
     rows = []
     for row in losses:
         n = max(int(row["n"]), 1)
-        parts = [(step, int(row[step]), 100.0 * int(row[step]) / n) for step in ("real", *STEPS)]
+        parts = [(step, int(row[step]), 100.0 * int(row[step]) / n) for step in ("real", *STEPS)
+                 if step == "real" or losses[step].sum()]  # fmt: skip
         rows.append({"origin": str(row["origin"]), "name": str(row["class"]) or "on lost frames", "n": int(row["n"]),
                      "parts": parts})  # fmt: skip
     return rows
@@ -207,7 +203,11 @@ def _loss_rows(losses: Table) -> list[dict[str, Any]]:
 
 def _lost_totals(losses: Table) -> list[tuple[str, int, float]]:
     total = max(int(np.sum(losses["n"])), 1)
-    return [(step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total) for step in STEPS]
+    return [
+        (step, int(np.sum(losses[step])), 100.0 * int(np.sum(losses[step])) / total)
+        for step in STEPS
+        if losses[step].sum()
+    ]
 
 
 def _flags(sources: Table) -> list[tuple[str, int]]:

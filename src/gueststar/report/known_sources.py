@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
+from gueststar.efficiency.evidence import SearchRules, flags_at
 from gueststar.efficiency.losses import judge_sources, lost_frame
 from gueststar.efficiency.noise import flux_errors
 from gueststar.efficiency.sources import TRANSIENT_KINDS, source_table, sources_of_artificial, sources_of_truth
@@ -24,7 +25,7 @@ from gueststar.report.collect import read_run
 from gueststar.report.truth_table import read_truth_table, table_of
 from gueststar.types import Candidates, Mask, Outcome
 
-__all__ = ["KnownSources", "noise_of", "read_known_sources"]
+__all__ = ["Frame", "KnownSources", "frames_of", "judge_stored", "noise_of", "read_known_sources", "rejected_sources"]
 
 _FEWEST_CANDIDATES = 10
 
@@ -58,7 +59,7 @@ class KnownSources:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
     """One frame of a run with its folder, and where its flags and noise are."""
 
     outcome: Outcome
@@ -66,10 +67,12 @@ class _Frame:
 
     @property
     def place(self) -> dict[str, str]:
+        """Image, field and chip."""
         return {"image": self.outcome.image, "field": self.outcome.field, "chip": self.outcome.chip}
 
     @property
     def gate(self) -> dict[str, str]:
+        """Where and why it was lost."""
         reason = self.outcome.reason.splitlines()[0] if self.outcome.reason else self.outcome.status
         return {"gate_stage": self.outcome.stage or self.outcome.status, "gate_reason": reason[:200]}
 
@@ -122,14 +125,14 @@ def read_known_sources(
     known = KnownSources(out, run, source_table(0))
     parts, tested, no_flags, not_placed = [known.table], 0, 0, 0
     names = None if rows is None else np.asarray(rows["image"]).astype(str)
-    for frame in _frames(known):
+    for frame in frames_of(known.out, run):
         lost = frame.outcome.status != "ok"
         mine = None if rows is None or names is None else rows[names == _truth_name(frame.outcome.image, names)]
         tested += mine is not None and len(mine) > 0
         try:
             pieces = [_artificial(frame, settings, wanted)] if wanted else []
             if mine is not None:
-                pieces.append(_simulated(frame, mine, kinds=kinds, radius_px=radius, edge_px=_edge(run)))
+                pieces.append(_simulated(frame, mine, kinds=kinds, radius_px=radius, config=run.get("config", {})))
         except InputError as error:
             known.notes.append(f"{frame.outcome.image} is left out: {error.message}.")
             continue
@@ -151,20 +154,20 @@ def read_known_sources(
     return known
 
 
-def _frames(known: KnownSources) -> list[_Frame]:
-    """Frames of the run that were, or should have been, searched."""
+def frames_of(out: Path, run: Mapping[str, Any]) -> list[Frame]:
+    """Frames of a run (run.json) that were, or should have been, searched."""
     frames = []
-    for name in sorted(known.run["images"]):
-        folder = known.out / "images" / name
+    for name in sorted(run["images"]):
+        folder = out / "images" / name
         stored = read_outcome(folder / "outcome.json")
         if stored is None:
-            reason = known.run.get("not_stored", {}).get(name, "outcome.json is missing or damaged")
+            reason = run.get("not_stored", {}).get(name, "outcome.json is missing or damaged")
             outcome = Outcome(name, "failed", stage="store", reason=reason)
         else:
             outcome = stored[0]
         # Darks and flats that cannot be used are among the failures of a run, and are no frames that are searched.
         if outcome.status == "ok" or outcome.stage in ("header", "store", "process") or _is_light(outcome):
-            frames.append(_Frame(outcome, folder))
+            frames.append(Frame(outcome, folder))
     return frames
 
 
@@ -172,11 +175,12 @@ def _is_light(outcome: Outcome) -> bool:
     return bool(outcome.field or outcome.chip or outcome.mjd is not None)
 
 
-def _artificial(frame: _Frame, settings: Mapping[str, Any], wanted: int) -> Table:
+def _artificial(frame: Frame, settings: Mapping[str, Any], wanted: int) -> Table:
     """Artificial reals of one frame; those that a lost frame would have got are all lost at the gate."""
     path, error = frame.folder / "injected.parquet", frame.outcome.facts.get("inject_error")
     gate = frame.gate if frame.outcome.status != "ok" else {"gate_stage": "inject", "gate_reason": str(error)[:200]}
-    if frame.outcome.status != "ok" or (error and not path.is_file()):
+    searched = frame.outcome.status == "ok" or (frame.outcome.status == "rejected" and path.is_file())
+    if not searched or (error and not path.is_file()):
         low, high = settings["inject_snr"]
         rng = image_rng(int(settings.get("seed", 0)), frame.outcome.image)
         rows = unsearched_reals(wanted, snr=(float(low), float(high)), rng=rng)
@@ -186,38 +190,95 @@ def _artificial(frame: _Frame, settings: Mapping[str, Any], wanted: int) -> Tabl
     except (OSError, pa.ArrowInvalid) as trouble:
         raise InputError(f"{path} cannot be read: {trouble}", path=str(path)) from trouble
     table = sources_of_artificial(table_of(stored), **frame.place)
+    if frame.outcome.status == "rejected" and not error:
+        return rejected_sources(table, gate)
     return _at_gate(table, gate) if error else table
 
 
-def _simulated(frame: _Frame, rows: Table, *, kinds: Sequence[str], radius_px: float, edge_px: int) -> Table:
+def _simulated(
+    frame: Frame, rows: Table, *, kinds: Sequence[str], radius_px: float, config: Mapping[str, Any]
+) -> Table:
     """Simulated sources of one frame, judged by what its run has stored."""
     sources = sources_of_truth(rows, **frame.place, kinds=kinds)
     if len(sources) == 0:
         return sources
-    if frame.outcome.status != "ok":
+    rejected = frame.outcome.status == "rejected" and (frame.folder / "candidates.parquet").is_file()
+    if frame.outcome.status != "ok" and not rejected:
         return _at_gate(source_table(len(sources), lost_frame(sources)), frame.gate)
+    judged = judge_stored(frame, sources, radius_px=radius_px, config=config)
+    return rejected_sources(judged, frame.gate) if rejected else judged
+
+
+def judge_stored(
+    frame: Frame, sources: Table, *, radius_px: float, config: Mapping[str, Any],
+    flux_known: NDArray[np.bool_] | None = None,
+) -> Table:  # fmt: skip
+    """Judge sources of one frame, with the columns of `SOURCE_COLUMNS`, by what its run has stored.
+
+    Parameters
+    ----------
+    frame : Frame
+    sources : Table
+        By `SOURCE_COLUMNS`; with x, y and change_e.
+    radius_px : float
+        Match radius.
+    config : mapping
+        Of the run.
+    flux_known : ndarray of bool, shape (n,), optional
+        False where change_e gives the sign only; all are known when left out.
+
+    Raises
+    ------
+    InputError
+        When a product of the frame cannot be read.
+    """
     candidates = read_candidates(frame.folder / "candidates.parquet")
-    mask, variance = _planes(frame.folder / "difference.fits")
-    facts = frame.outcome.facts
+    planes = _planes(frame.folder / "difference.fits")
+    facts, edge_px = frame.outcome.facts, int(config.get("detect", {}).get("edge_px", 0))
+    fwhm, expected = 3.0, np.full(len(sources), np.nan)
+    if planes is not None:
+        fwhm, scatter = noise_of(candidates, planes["VARIANCE"], facts)
+        errors = flux_errors(planes["VARIANCE"], sources["x"], sources["y"], fwhm_px=fwhm, scatter=scatter)
+        flags, *_ = flags_at(planes["MASK"], sources["x"], sources["y"], edge_px=edge_px)
+        expected = np.abs(sources["change_e"]) / np.where((flags & int(Mask.NO_DATA)) != 0, np.nan, errors)
+        expected = expected if flux_known is None else np.where(flux_known, expected, np.nan)
     judged = judge_sources(
-        sources, candidates, mask=mask, radius_px=radius_px, threshold=float(facts.get("rb_threshold") or 0.5),
-        edge_px=edge_px,
+        sources, candidates, mask=None if planes is None else planes["MASK"], radius_px=radius_px,
+        threshold=float(facts.get("rb_threshold") or 0.5), edge_px=edge_px,
+        score=None if planes is None else planes["SCORE"], rules=_rules(config, fwhm), expected_snr=expected,
     )  # fmt: skip
-    if variance is not None:
-        fwhm, scatter = noise_of(candidates, variance, facts)
-        errors = flux_errors(variance, judged["x"], judged["y"], fwhm_px=fwhm, scatter=scatter)
-        empty = (np.asarray(judged["mask_flags"]) & int(Mask.NO_DATA)) != 0
-        judged["snr_difference"] = np.abs(judged["change_e"]) / np.where(empty, np.nan, errors)
+    judged["snr_difference"] = expected
     return source_table(len(judged), judged)
 
 
-def _planes(path: Path) -> tuple[NDArray[np.integer] | None, NDArray[np.floating] | None]:
-    """Flags and variance of a difference; None when it was not kept."""
+def _rules(config: Mapping[str, Any], fwhm: float) -> SearchRules:
+    """How a run with this configuration has searched its differences."""
+    stored, names = config.get("detect", {}), {field.name for field in fields(SearchRules)}
+    return SearchRules(**{**{key: value for key, value in stored.items() if key in names}, "fwhm_px": fwhm})
+
+
+def rejected_sources(judged: Table, gate: Mapping[str, str]) -> Table:
+    """Judged sources of an image that a quality gate rejected: lost there, and `otherwise` where they would have been.
+
+    'found' stands for those that would have been found and scored real, 'unknown' for those whose finding would prove
+    nothing.
+    """
+    steps = np.asarray(judged["lost_at"])
+    otherwise = np.where(np.asarray(judged["occupied"], bool), "unknown", np.where(steps == "", "found", steps))
+    n = len(judged)
+    return source_table(
+        n, judged, lost_at="gate", lost_why="rejected", otherwise=otherwise, found=False, real=False, occupied=False,
+        **gate,
+    )  # fmt: skip
+
+
+def _planes(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Flags, variance and score of a difference; None when it was not kept."""
     if not path.is_file():
-        return None, None
+        return None
     try:
         with fits.open(path) as hdus:
-            return np.asarray(hdus["MASK"].data), np.asarray(hdus["VARIANCE"].data)
+            return {name: np.asarray(hdus[name].data) for name in ("MASK", "VARIANCE", "SCORE")}
     except (OSError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a readable difference: {error}", path=str(path)) from error
 
@@ -242,11 +303,7 @@ def noise_of(candidates: Candidates, variance: NDArray[np.floating], facts: Mapp
 
 def _at_gate(table: Table, gate: Mapping[str, str]) -> Table:
     n = len(table)
-    return source_table(n, table, lost_at="gate", found=False, real=False, **gate)
-
-
-def _edge(run: Mapping[str, Any]) -> int:
-    return int(run.get("config", {}).get("detect", {}).get("edge_px", 0))
+    return source_table(n, table, lost_at="gate", lost_why="failed", found=False, real=False, **gate)
 
 
 def _truth_name(image: str, names: NDArray[np.str_]) -> str:

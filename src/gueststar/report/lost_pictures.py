@@ -17,7 +17,7 @@ from gueststar.plots import grey, robust_sigma, triplet_pixels
 from gueststar.report.pictures import png_uri
 from gueststar.types import Mask
 
-__all__ = ["LostPicture", "lost_pictures"]
+__all__ = ["LostPicture", "candidate_row", "cut_out", "lost_cutouts", "lost_pictures", "read_stamp"]
 
 _HALF = 20
 _FLAGGED = np.array([169, 146, 238], np.float64)
@@ -76,17 +76,18 @@ def _picture(out: Path, row: Row) -> tuple[str, str]:
     triplet = None
     if row["origin"] == "artificial":
         if row["stamp"] >= 0:
-            triplet = _stamp(folder / "injected_stamps.npy", int(row["stamp"]))
+            triplet = read_stamp(folder / "injected_stamps.npy", int(row["stamp"]))
         elif _is_blank(row):
             return "", ""
     elif row["candidate_id"]:
-        triplet = _stamp(folder / "stamps.npy", _candidate_row(folder, str(row["candidate_id"])))
+        triplet = read_stamp(folder / "stamps.npy", candidate_row(folder, str(row["candidate_id"])))
     if triplet is not None:
         return png_uri(triplet_pixels(triplet)), "science, reference, difference"
-    return _cutouts(folder / "difference.fits", float(row["x"]), float(row["y"]))
+    return lost_cutouts(folder / "difference.fits", float(row["x"]), float(row["y"]))
 
 
-def _stamp(path: Path, row: int) -> NDArray[np.float32] | None:
+def read_stamp(path: Path, row: int) -> NDArray[np.float32] | None:
+    """One stored triplet; None where it cannot be read."""
     try:
         cube: NDArray[np.float32] = np.load(path, mmap_mode="r")
     except (OSError, ValueError):
@@ -94,7 +95,8 @@ def _stamp(path: Path, row: int) -> NDArray[np.float32] | None:
     return np.array(cube[row]) if cube.ndim == 4 and 0 <= row < len(cube) else None
 
 
-def _candidate_row(folder: Path, name: str) -> int:
+def candidate_row(folder: Path, name: str) -> int:
+    """Row of a candidate among those of a frame; -1: it is not there."""
     try:
         found = np.flatnonzero(read_candidates(folder / "candidates.parquet")["candidate_id"] == name)
     except InputError:
@@ -102,11 +104,11 @@ def _candidate_row(folder: Path, name: str) -> int:
     return int(found[0]) if found.size else -1
 
 
-def _cutouts(path: Path, x: float, y: float) -> tuple[str, str]:
+def lost_cutouts(path: Path, x: float, y: float) -> tuple[str, str]:
     """Difference, score, and difference with flagged pixels tinted."""
     try:
         with fits.open(path) as hdus:
-            difference, score, mask = (_cut(hdus[name], x, y) for name in ("DIFFERENCE", "SCORE", "MASK"))
+            difference, score, mask = (cut_out(hdus[name], x, y) for name in ("DIFFERENCE", "SCORE", "MASK"))
     except (OSError, KeyError, TypeError, ValueError):
         return "", ""
     empty = ~np.isfinite(mask) | ((np.nan_to_num(mask).astype(int) & int(Mask.NO_DATA)) != 0)
@@ -123,7 +125,7 @@ def _cutouts(path: Path, x: float, y: float) -> tuple[str, str]:
     return png_uri(pixels), "difference, score, flags"
 
 
-def _cut(hdu: fits.CompImageHDU, x: float, y: float) -> NDArray[np.float32]:
+def cut_out(hdu: fits.CompImageHDU, x: float, y: float) -> NDArray[np.float32]:
     """Pixels around a place, NaN outside."""
     ny, nx = hdu.shape
     column, row = round(x), round(y)
