@@ -12,11 +12,9 @@ variables and asteroids, never what was planted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +147,7 @@ def make(folder: Path, fields: int, visits: int, seed: int) -> Path:
 
 if __name__ == "__main__":
     import sys
+
     for seed in map(int, sys.argv[3:]):
         t = time.time()
         make(Path(sys.argv[1]), int(sys.argv[2]), 3, seed)

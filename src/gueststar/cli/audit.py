@@ -21,31 +21,38 @@ _WORDS = {"read": "images read", "score": "stamps scored", "measure": "stamps me
 
 def audit(
     source: Annotated[
-        list[Path], typer.Argument(metavar="RUN|DATASET", help="Folder of a run; again for more runs; or of a data set.")
+        list[Path],
+        typer.Argument(metavar="RUN|DATASET", help="Folder of a run; again for more runs; or of a data set."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the page, tables and facts.")
     ] = Path("audit"),
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="DIR", help="Model that scores all. [default: scores of the run; shipped]"),
+        typer.Option(
+            "--model", "-m", metavar="DIR", help="Model that scores all. [default: scores of the run; shipped]"
+        ),
     ] = None,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="FILE", help="Table of scores of a data set, .parquet or .csv.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", metavar="X", help="Called real from this score on; that of the model.")
+        float | None,
+        typer.Option("--threshold", metavar="X", help="Called real from this score on; that of the model."),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="Files shown with their false positives.")] = 20,
     part: Annotated[
         str, typer.Option("--part", metavar="NAME", help="Part of a data set: train, validation, test or all.")
     ] = "all",
     truth: Annotated[
-        list[Path] | None, typer.Option("--truth", metavar="NIGHT", help="Simulated night: what it says is real is real.")
+        list[Path] | None,
+        typer.Option("--truth", metavar="NIGHT", help="Simulated night: what it says is real is real."),
     ] = None,
     known: Annotated[
         list[Path] | None,
-        typer.Option("--known", metavar="FILE", help="Variables, movers, transients: ra, dec, kind and mjd; again for more."),
+        typer.Option(
+            "--known", metavar="FILE", help="Variables, movers, transients: ra, dec, kind and mjd; again for more."
+        ),
     ] = None,
     catalog: Annotated[
         Path | None,

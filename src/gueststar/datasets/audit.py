@@ -18,7 +18,7 @@ from gueststar.errors import ConfigError, InputError
 from gueststar.options import Options
 from gueststar.realbogus.audit.counts import Counted, count_by, share_by_chance
 from gueststar.realbogus.audit.decision import UNKNOWN, Decided, cause_of_group, decide, proofs_of
-from gueststar.realbogus.audit.result import AuditedFile, Audited, FalsePositives
+from gueststar.realbogus.audit.result import Audited, AuditedFile, FalsePositives
 from gueststar.realbogus.score import load_model
 from gueststar.realbogus.stored import open_dataset
 
@@ -35,9 +35,14 @@ class AuditOptions(Options):
     )
     top: int = Field(20, ge=1, le=1000, description="Files that are shown with all their false positives")
     part: str = Field("all", description="Part of a data set: train, validation, test or all")
-    radius_arcsec: float = Field(3.0, gt=0, le=60, description="Within which a known object explains a candidate, arcsec")
+    radius_arcsec: float = Field(
+        3.0, gt=0, le=60, description="Within which a known object explains a candidate, arcsec"
+    )
     most: int = Field(
-        20000, ge=1, le=1_000_000, description="False positives whose causes are looked for, those of the worst files first"
+        20000,
+        ge=1,
+        le=1_000_000,
+        description="False positives whose causes are looked for, those of the worst files first",
     )
     seed: int = Field(0, description="Of the candidates that tell what is usual")
 
@@ -148,7 +153,8 @@ def audit_rows(
     wanted = _looked_at(rows, false, by_file, options.most)
     if wanted.size < false.sum():
         warnings.append(
-            f"Causes were looked for in {wanted.size:,} of {int(false.sum()):,} false positives, those of the worst files."
+            f"Causes were looked for in {wanted.size:,} of {int(false.sum()):,} false positives, those of the worst "
+            "files."
         )
     measured = measure(rows, wanted, rng=rng, catalog=catalog, progress=progress)
     if not measured.catalogue:
@@ -170,9 +176,7 @@ def audit_rows(
     )  # fmt: skip
 
 
-def _looked_at(
-    rows: AuditRows, false: NDArray[np.bool_], by_file: Sequence[Counted], most: int
-) -> NDArray[np.int64]:
+def _looked_at(rows: AuditRows, false: NDArray[np.bool_], by_file: Sequence[Counted], most: int) -> NDArray[np.int64]:
     """False positives that are measured: all, or those of the worst files."""
     every = np.flatnonzero(false)
     if every.size <= most:

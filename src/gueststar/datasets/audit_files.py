@@ -82,7 +82,9 @@ def write_audit(
     """
     folder = Path(out)
     if (folder / FACTS).exists() and not overwrite:
-        raise OutputError(f"{folder} holds an audit already; choose another --out, or give --overwrite", path=str(folder))
+        raise OutputError(
+            f"{folder} holds an audit already; choose another --out, or give --overwrite", path=str(folder)
+        )
     options = options or AuditOptions()
     found, rows = audit(
         sources, options, model=model, scores=scores, truth=truth, known=known, catalog=catalog, progress=progress
@@ -141,7 +143,9 @@ def _pictures(
             progress("pictures", len(uris), every.size)
     pictures, at = [], 0
     for mine in chosen:
-        pictures.append([AuditPicture(uri, row) for uri, row in zip(uris[at : at + len(mine)], mine.tolist(), strict=True)])
+        pictures.append(
+            [AuditPicture(uri, row) for uri, row in zip(uris[at : at + len(mine)], mine.tolist(), strict=True)]
+        )
         at += len(mine)
     return pictures, [len(file.rows) - len(mine) for file, mine in zip(files, chosen, strict=True)]
 

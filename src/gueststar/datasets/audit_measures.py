@@ -23,9 +23,9 @@ __all__ = ["Measured", "measure"]
 F8 = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 _TABLE = (
-    "fwhm", "psf_fwhm", "elongation", "psf_chi2", "dipole_ratio", "dipole_dchi2", "dipole_separation", "snr_beyond_shift",
-    "science_snr", "reference_snr", "star_distance", "local_scatter", "mask_fraction", "mask_flags", "sky_sigma_science",
-    "sky_sigma_difference", "flux", "mag", "trail_length", "candidate_id",
+    "fwhm", "psf_fwhm", "dipole_ratio", "dipole_dchi2", "snr_beyond_shift", "local_scatter", "mask_flags",
+    "sky_sigma_science", "flux", "mag", "trail_length", "elongation", "psf_chi2", "science_snr", "reference_snr",
+    "star_distance", "mask_fraction", "candidate_id",
 )  # fmt: skip
 _PIECE = 512
 _OTHERS = 6000  # candidates beside the false positives whose stamps tell what is usual
@@ -249,7 +249,9 @@ def _pixel_scale(rows: AuditRows) -> float:
         du = ((rows.ra[mine] - rows.ra[mine[0]] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(rows.dec[mine[0]]))
         apart = np.hypot(du, rows.dec[mine] - rows.dec[mine[0]]) * 3600.0
         pixels = np.hypot(dx, dy)
-        scales.append(float(np.median(apart[pixels > 20.0] / pixels[pixels > 20.0])) if (pixels > 20.0).any() else np.nan)
+        scales.append(
+            float(np.median(apart[pixels > 20.0] / pixels[pixels > 20.0])) if (pixels > 20.0).any() else np.nan
+        )
     known = [value for value in scales if np.isfinite(value)]
     return float(np.median(known)) if known else 1.0
 

@@ -358,10 +358,15 @@ def dataset_rows(
     warnings: list[str] = []
     if scores is not None:
         contender = read_scores(chosen, scores, unscored=float("nan"))
-        found, limit, name = contender.scores[order], np.full(len(rows), contender.threshold, np.float32), contender.name
+        found, limit, name = (
+            contender.scores[order],
+            np.full(len(rows), contender.threshold, np.float32),
+            contender.name,
+        )
         if threshold is None and not np.isfinite(contender.threshold):
             raise ConfigError(f"{scores} tells no threshold; give one with --threshold", key="threshold")
     elif model is not None:
+
         def show(done: int, total: int) -> None:
             if progress is not None:
                 progress("score", done, total)
@@ -372,6 +377,7 @@ def dataset_rows(
     else:
         raise ConfigError("a data set has no scores; give a model (--model) or a table (--scores)", key="model")
     limit = limit if threshold is None else np.full(len(rows), threshold, np.float32)
+
     def number(column: str) -> F8:
         there = column in data.column_names
         return np.asarray(data[column][rows], np.float64) if there else np.full(len(rows), np.nan)
@@ -411,7 +417,11 @@ def _known_in_set(data: StoredDataset, rows: NDArray[np.int64]) -> NDArray[np.st
     found = np.full(len(rows), "", "U16")
     if "suspicion" in data.column_names:
         codes, texts = data.codes("suspicion")
-        for reason, kind in (("known_variable", "variable"), ("known_asteroid", "asteroid"), ("known_transient", "transient")):
+        for reason, kind in (
+            ("known_variable", "variable"),
+            ("known_asteroid", "asteroid"),
+            ("known_transient", "transient"),
+        ):
             says = np.array([reason in text.split(",") for text in texts], bool)
             if says.any():
                 found[says[codes[rows]]] = kind

@@ -35,10 +35,12 @@ def read_stars(path: Path) -> StarList:
     """
     catalog = read_catalog(path)
     names = _names_of(path)
-    if names is None or len(names) != len(catalog.ra):
-        names = [f"star at {ra:.4f} {dec:+.4f}" for ra, dec in zip(catalog.ra, catalog.dec, strict=True)]
+    if names is None or len(names) != len(catalog.mag):
+        names = [f"star at {ra:.4f} {dec:+.4f}" for ra, dec in zip(catalog.ra_deg, catalog.dec_deg, strict=True)]
     bright = np.flatnonzero(catalog.mag < _FAINTEST)
-    return StarList(tuple(names[i] for i in bright), catalog.ra[bright], catalog.dec[bright], catalog.mag[bright])
+    return StarList(
+        tuple(names[i] for i in bright), catalog.ra_deg[bright], catalog.dec_deg[bright], catalog.mag[bright]
+    )
 
 
 def _names_of(path: Path) -> list[str] | None:

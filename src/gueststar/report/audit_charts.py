@@ -32,13 +32,17 @@ def share_chart(by_file: Sequence[Counted], top: int) -> str:
     n = len(shares)
     if n < 2:
         return ""
-    ticks = sorted({1, *(int(round(n * part)) for part in (0.25, 0.5, 0.75, 1.0))})
-    chart = Chart((0.0, float(n)), (0.0, 100.0), "files, those with most false positives first", "% of all false positives",
-                  x_ticks=ticks, y_ticks=(0, 25, 50, 75, 100))  # fmt: skip
+    ticks = sorted({1, *(round(n * part) for part in (0.25, 0.5, 0.75, 1.0))})
+    chart = Chart(
+        (0.0, float(n)), (0.0, 100.0), "files, those with most false positives first", "% of all false positives",
+        x_ticks=ticks, y_ticks=(0, 25, 50, 75, 100),
+    )  # fmt: skip
     chart.line(np.arange(n + 1), np.concatenate([[0.0], shares]), kind="up", label="this audit")
     weights = np.sort([item.candidates for item in by_file])[::-1]
     even = 100.0 * np.cumsum(weights) / max(float(weights.sum()), 1.0)
-    chart.line(np.arange(n + 1), np.concatenate([[0.0], even]), kind="down", label="share of the artifacts in as many files")
+    chart.line(
+        np.arange(n + 1), np.concatenate([[0.0], even]), kind="down", label="share of the artifacts in as many files"
+    )
     if 0 < top < n:
         chart.mark(float(top), f"{top} files: {shares[top - 1]:.0f} %")
     return chart.svg(title="How the false positives gather in files")
@@ -66,7 +70,7 @@ def cause_map(found: FalsePositives, rows: NDArray[np.integer], *, title: str, a
     # The frame is not stored with the candidates: the chip is as wide as all false positives of the audit reach.
     wide = float(np.nanmax(found.x)) + 20.0
     high = float(np.nanmax(found.y)) + 20.0
-    height = int(round(np.clip(size * high / wide, 0.4 * size, 2.0 * size)))
+    height = round(float(np.clip(size * high / wide, 0.4 * size, 2.0 * size)))
     to_x, to_y = size / wide, height / high
     marks, lines = [], []
     shift_x, shift_y = (found.numbers.get(name, np.full(len(found), np.nan))[rows] for name in ("shift_x", "shift_y"))
@@ -77,7 +81,8 @@ def cause_map(found: FalsePositives, rows: NDArray[np.integer], *, title: str, a
         a, b = x[i] * to_x, height - y[i] * to_y
         marks.append(
             f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{CAUSE_COLOURS[cause]}"><title>'
-            f"{escape(cause.replace('_', ' '))}: x {x[i]:.0f}, y {y[i]:.0f}, S/N {found.snr[rows[i]]:.1f}</title></circle>"
+            f"{escape(cause.replace('_', ' '))}: x {x[i]:.0f}, y {y[i]:.0f}, S/N {found.snr[rows[i]]:.1f}</title>"
+            "</circle>"
         )
         if arrows and np.isfinite(length[i]) and i < _MOST_ARROWS and length[i] < 5.0:
             lines.append(
@@ -86,10 +91,12 @@ def cause_map(found: FalsePositives, rows: NDArray[np.integer], *, title: str, a
             )
     words = ""
     if lines:
-        words = f'<small>lines: shift of the stars, {scale / to_x:.0f} times enlarged; median {np.nanmedian(length):.2f} px</small>'
+        words = f"shift of the stars, {scale / to_x:.0f} times enlarged; median {np.nanmedian(length):.2f} px"
+        words = f"<small>lines: {words}</small>"
     drawing = (
         f'<svg viewBox="0 0 {size} {height}" role="img" aria-label="{escape(title)}">'
-        f'<rect class="frame" x="0.5" y="0.5" width="{size - 1}" height="{height - 1}"/>{"".join(lines)}{"".join(marks)}</svg>'
+        f'<rect class="frame" x="0.5" y="0.5" width="{size - 1}" height="{height - 1}"/>'
+        f"{''.join(lines)}{''.join(marks)}</svg>"
     )
     return f'<figure class="chipmap"><figcaption>{escape(title)}{words}</figcaption>{drawing}</figure>'
 

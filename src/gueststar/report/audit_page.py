@@ -47,7 +47,8 @@ def audit_page(audited: Audited, pictures: Sequence[Sequence[AuditPicture]], *, 
     environment.filters |= {"pct": percent, "num": number, "count": count, "signed": signed, "proof": proof_words}
     shown = audited.files[: audited.top]
     galleries = [
-        {"file": file, "stamps": [_stamp(audited, item) for item in items], "left_out": left, "map": _map_of(audited, file)}
+        {"file": file, "stamps": [_stamp(audited, item) for item in items], "left_out": left,
+         "map": _map_of(audited, file)}
         for file, items, left in zip(shown, pictures, left_out, strict=True)
     ]  # fmt: skip
     return environment.get_template("audit.html.j2").render(
@@ -68,8 +69,8 @@ def audit_headline(audited: Audited) -> str:
     first = ", ".join(f"{cause.replace('_', ' ')} {k:,}" for cause, k, _ in causes[:3])
     top = min(audited.top, len(audited.files))
     return (
-        f"{audited.n_false:,} false positives in {len(audited.files):,} of {len(audited.by_file):,} files; the first {top} "
-        f"hold {percent(audited.share_top)} of them. Causes: {first}."
+        f"{audited.n_false:,} false positives in {len(audited.files):,} of {len(audited.by_file):,} files; the first "
+        f"{top} hold {percent(audited.share_top)} of them. Causes: {first}."
     )
 
 

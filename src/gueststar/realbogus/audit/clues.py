@@ -3,9 +3,9 @@
 A clue compares a number with what is usual in the night: z = (value - usual) / scatter, usual and scatter being the
 median and 1.4826 times the median absolute deviation over the other images, or over the candidates of the night that
 were not called real. Where a whole night is bad both are bad, too, so they are not believed beyond stated values.
-Below ``low`` a clue speaks against its cause with `against`, from there to ``high`` its weight grows linearly to `gain`:
-logarithms of odds, which add up like those of independent observations. A number that is missing says nothing, and that
-it is missing is remembered.
+Below ``low`` a clue speaks against its cause with `against`, from there to ``high`` its weight grows linearly to
+`gain`: logarithms of odds, which add up like those of independent observations. A number that is missing says nothing,
+and that it is missing is remembered.
 """
 
 from __future__ import annotations

@@ -51,9 +51,7 @@ def cumulative_share(counts: Sequence[Counted]) -> NDArray[np.float64]:
     return np.asarray(np.cumsum(numbers) / max(numbers.sum(), 1.0))
 
 
-def share_by_chance(
-    counts: Sequence[Counted], top: int, rng: np.random.Generator, *, draws: int = 200
-) -> float:
+def share_by_chance(counts: Sequence[Counted], top: int, rng: np.random.Generator, *, draws: int = 200) -> float:
     """Share of the first groups if every candidate had the same chance to be a false positive; NaN without any."""
     weights = np.array([item.candidates for item in counts], np.float64)
     total = sum(item.false_positives for item in counts)

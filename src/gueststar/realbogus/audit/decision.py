@@ -1,8 +1,8 @@
 """The cause of each false positive and of each file, with the numbers that prove it.
 
-Each cause has clues (`gueststar.realbogus.audit.clues`); their weights add up to the logarithm of the odds of the cause.
-The network's own error is what is left where nothing that was measured is unusual: its odds are those of no clue at all.
-Where too little was measured to exclude the others, it is not named, and the cause is unknown.
+Each cause has clues (`gueststar.realbogus.audit.clues`); their weights add up to the logarithm of the odds of the
+cause. The network's own error is what is left where nothing that was measured is unusual: its odds are those of no clue
+at all. Where too little was measured to exclude the others, it is not named, and the cause is unknown.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def proofs_of(
     most: int = 4,
     families: Sequence[Family] = FAMILIES,
 ) -> list[Proof]:
-    """Numbers that speak most for a cause of some false positives; for the network's own error the most unusual ones."""
+    """Numbers that speak most for a cause of some false positives; none for the network's own error."""
     found: list[Proof] = []
     for family in families:
         if cause in (OWN, UNKNOWN):
@@ -160,12 +160,24 @@ def proofs_of(
 
 
 def _proof(
-    decided: Decided, rows: NDArray[np.integer], cause: str, clue: Clue, numbers: Mapping[str, F8], usual: Mapping[str, Usual]
+    decided: Decided,
+    rows: NDArray[np.integer],
+    cause: str,
+    clue: Clue,
+    numbers: Mapping[str, F8],
+    usual: Mapping[str, Usual],
 ) -> Proof:
     key = cause, clue.column
     values = numbers.get(clue.column, np.full(len(decided), np.nan))[rows]
     there = np.isfinite(values)
-    middle = (lambda a: float(np.median(a[there])) if there.any() else float("nan"))
-    normal = clue.most_usual if clue.absolute or clue.column not in usual else min(usual[clue.column].median, clue.most_usual)
+
+    def middle(a: F8) -> float:
+        return float(np.median(a[there])) if there.any() else float("nan")
+
+    normal = (
+        clue.most_usual
+        if clue.absolute or clue.column not in usual
+        else min(usual[clue.column].median, clue.most_usual)
+    )
     return Proof(clue.column, clue.words, middle(values), float(normal), middle(decided.z[key][rows]),
                  float(np.mean(decided.weight[key][rows])), clue.unit, clue.per)  # fmt: skip

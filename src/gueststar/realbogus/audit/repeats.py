@@ -102,7 +102,11 @@ def repeats_of(all_rows: Detections, rows: NDArray[np.int64], images_of_place: N
 
 
 def _at_pixels(
-    found: dict[str, F8], all_rows: Detections, rows: NDArray[np.int64], mine: NDArray[np.int64], of_chip: NDArray[np.int64]
+    found: dict[str, F8],
+    all_rows: Detections,
+    rows: NDArray[np.int64],
+    mine: NDArray[np.int64],
+    of_chip: NDArray[np.int64],
 ) -> None:
     pixels = np.column_stack([all_rows.x, all_rows.y])
     tree = cKDTree(pixels[of_chip])

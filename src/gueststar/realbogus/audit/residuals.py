@@ -28,7 +28,9 @@ _HALF = 9  # px; half width of the core that is fitted
 _MODEL_ERROR = 0.003  # of the light: floor of the noise where a star is bright
 
 
-def residual_measures(cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: NDArray[np.floating]) -> dict[str, F8]:
+def residual_measures(
+    cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: NDArray[np.floating]
+) -> dict[str, F8]:
     """Fit the templates.
 
     Parameters

@@ -12,7 +12,7 @@ from gueststar.realbogus.audit.clues import Usual
 from gueststar.realbogus.audit.counts import Counted
 from gueststar.realbogus.audit.decision import Decided, Proof
 
-__all__ = ["AuditedFile", "Audited", "FalsePositives", "Section"]
+__all__ = ["Audited", "AuditedFile", "FalsePositives", "Section"]
 
 F8 = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""What stands around a candidate in its stamp: sources, the brightest star, the level and structure of the difference."""
+"""What stands around a candidate in its stamp: sources, the brightest star, level and structure of the difference."""
 
 from __future__ import annotations
 
