@@ -167,6 +167,8 @@ def _derived(numbers: dict[str, F8], rows: AuditRows, every: NDArray[np.int64]) 
         "fault_flag": np.where(np.isfinite(flags), ((bits & _FAULT) != 0).astype(np.float64), np.nan),
         "sharpness": sharpness,
         "strength": np.abs(snr),
+        "faintness": 7.0 - np.abs(snr),
+        "calm": 2.0 - numbers["residual_chi2"],
         "pixel_excess": numbers["pixel_share"] - np.maximum(numbers["point_share"], 0.0),
         "line_excess": numbers["line_share"] - np.maximum(numbers["point_share"], 0.0),
         "zeropoint": zeropoint,

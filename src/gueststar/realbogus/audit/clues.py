@@ -87,7 +87,8 @@ def clue_z(clue: Clue, values: NDArray[Any], usual: Mapping[str, Usual]) -> F8:
     limit = clue.most_usual if np.isfinite(clue.most_usual) else 0.0
     if clue.absolute or known.n < 3:
         return (values - limit) / clue.floor if np.isfinite(clue.most_usual) else np.full(values.shape, np.nan)
-    return (values - min(known.median, clue.most_usual)) / np.clip(known.scatter, clue.floor, _WIDEST * clue.floor)
+    scatter = min(max(known.scatter, clue.floor), _WIDEST * clue.floor)
+    return np.asarray((values - min(known.median, clue.most_usual)) / scatter)
 
 
 def weight_of(clue: Clue, z: F8) -> F8:

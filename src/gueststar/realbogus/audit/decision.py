@@ -7,7 +7,7 @@ at all. Where too little was measured to exclude the others, it is not named, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from gueststar.realbogus.audit.crowding import CROWDING
 from gueststar.realbogus.audit.detector import DETECTOR
 from gueststar.realbogus.audit.families import Family
 from gueststar.realbogus.audit.misalignment import MISALIGNMENT
+from gueststar.realbogus.audit.network import NETWORK_ERROR
 from gueststar.realbogus.audit.psf_shape import PSF_SHAPE
 from gueststar.realbogus.audit.real_object import REAL_OBJECT
 
@@ -28,17 +29,18 @@ __all__ = ["CAUSES", "CAUSE_WORDS", "FAMILIES", "Decided", "Proof", "cause_of_gr
 
 F8 = NDArray[np.float64]
 
-FAMILIES: tuple[Family, ...] = (MISALIGNMENT, PSF_SHAPE, CROWDING, BRIGHT_STAR, BACKGROUND, REAL_OBJECT, DETECTOR)
-OWN, UNKNOWN = "network_error", "unknown"
+OWN, UNKNOWN = NETWORK_ERROR.name, "unknown"
+#: The network's own error comes last.
+FAMILIES: tuple[Family, ...] = (
+    MISALIGNMENT, PSF_SHAPE, CROWDING, BRIGHT_STAR, BACKGROUND, REAL_OBJECT, DETECTOR, NETWORK_ERROR
+)  # fmt: skip
 #: Causes in a fixed order.
-CAUSES: tuple[str, ...] = (*(family.name for family in FAMILIES), OWN, UNKNOWN)
+CAUSES: tuple[str, ...] = (*(family.name for family in FAMILIES), UNKNOWN)
 #: What each means.
 CAUSE_WORDS: Mapping[str, str] = {
     **{family.name: family.words for family in FAMILIES},
-    OWN: "nothing that was measured is unusual: the network's own error",
     UNKNOWN: "too little was measured to name a cause",
 }
-_OWN_WEIGHT = 1.5  # odds of the network's own error against no evidence for anything
 _ENOUGH = 0.5  # share of the clues' weight that must be known before the network is blamed
 
 
@@ -88,7 +90,7 @@ class Proof:
     per: str
 
 
-def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual], *, families: Sequence[Family] = FAMILIES) -> Decided:
+def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual]) -> Decided:
     """Name the cause of each false positive.
 
     Parameters
@@ -97,14 +99,13 @@ def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual], *, families: S
         Measured numbers by the columns of the clues; those that are missing, or NaN, say nothing.
     usual : mapping of str to Usual
         What is usual in the night.
-    families : sequence of Family
     """
     n = len(next(iter(numbers.values()))) if numbers else 0
     z: dict[tuple[str, str], F8] = {}
     weight: dict[tuple[str, str], F8] = {}
-    logs = np.zeros((n, len(families) + 1))
+    logs = np.zeros((n, len(FAMILIES)))
     known, possible = np.zeros(n), 0.0
-    for i, family in enumerate(families):
+    for i, family in enumerate(FAMILIES):
         logs[:, i] = family.prior
         for clue in family.clues:
             values = numbers.get(clue.column, np.full(n, np.nan))
@@ -112,14 +113,14 @@ def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual], *, families: S
             z[key] = clue_z(clue, values, usual)
             weight[key] = weight_of(clue, z[key])
             logs[:, i] += weight[key]
-            known += np.isfinite(z[key]) * clue.gain
-            possible += clue.gain
-    logs[:, -1] = _OWN_WEIGHT
-    odds = softmax(logs, axis=1) if n else np.zeros((0, len(families) + 1))
+            if family.name != OWN:
+                known += np.isfinite(z[key]) * clue.gain
+                possible += clue.gain
+    odds = softmax(logs, axis=1) if n else np.zeros((0, len(FAMILIES)))
     best = odds.argmax(axis=1) if n else np.empty(0, np.int64)
-    names = np.array([*(family.name for family in families), OWN, UNKNOWN])
-    blind = (best == len(families)) & (known < _ENOUGH * possible)
-    cause = names[np.where(blind, len(families) + 1, best)]
+    own = len(FAMILIES) - 1
+    blind = (best == own) & (known < _ENOUGH * possible)
+    cause = np.array(CAUSES)[np.where(blind, own + 1, best)]
     confidence = np.where(blind, 0.0, odds.max(axis=1, initial=0.0))
     return Decided(cause, confidence, odds, z, weight)
 
@@ -146,15 +147,10 @@ def proofs_of(
     usual: Mapping[str, Usual],
     *,
     most: int = 4,
-    families: Sequence[Family] = FAMILIES,
 ) -> list[Proof]:
-    """Numbers that speak most for a cause of some false positives; none for the network's own error."""
-    found: list[Proof] = []
-    for family in families:
-        if cause in (OWN, UNKNOWN):
-            continue
-        if family.name == cause:
-            found += [_proof(decided, rows, family.name, clue, numbers, usual) for clue in family.clues]
+    """Numbers that speak most for a cause of some false positives, the strongest first; none for unknown."""
+    clues = next((family.clues for family in FAMILIES if family.name == cause), ())
+    found = [_proof(decided, rows, cause, clue, numbers, usual) for clue in clues]
     found = [proof for proof in found if np.isfinite(proof.z) and proof.weight > 0]
     return sorted(found, key=lambda proof: -proof.weight)[:most]
 

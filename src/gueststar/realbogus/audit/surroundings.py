@@ -43,11 +43,11 @@ def surroundings(cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: 
         the candidate; ``star_fwhm``, ``star_elongation``, ``star_peak_snr``: the brightest science source, from
         Gaussian-weighted moments (Bernstein & Jarvis 2002, AJ 123, 583, Sec. 3). NaN where not measurable.
     """
-    sigma = np.where((sigma > 0) & np.isfinite(sigma), sigma, np.nan).astype(np.float64)
-    units = np.asarray(cube, np.float64) / sigma[:, :, None, None]
+    noise = np.where((sigma > 0) & np.isfinite(sigma), sigma, np.nan).astype(np.float64)
+    units = np.asarray(cube, np.float64) / noise[:, :, None, None]
     light = [units[:, i] - _sky(units[:, i])[:, None, None] for i in (0, 1)]
     found = _sources(light[1])
-    found |= _brightest(light, sigma)
+    found |= _brightest(light, noise)
     found |= _ring(units[:, 2], fwhm)
     found |= _star_shape(light[0], fwhm)
     return {name: found[name] for name in SURROUNDING_COLUMNS}
@@ -113,7 +113,7 @@ def _ring(difference: F8, fwhm: NDArray[np.floating]) -> dict[str, F8]:
                              for q in (0.25, 0.5, 0.75))  # fmt: skip
         good = count >= 20
         medians[good, number] = middle[good]
-        errors[good, number] = 1.2533 * (high - low)[good] / 1.349 / np.sqrt(count[good])
+        errors[good, number] = 1.2533 * (high[good] - low[good]) / 1.349 / np.sqrt(count[good])
     enough = np.isfinite(medians).sum(axis=1) >= 5
     level, structure = np.full(n, np.nan), np.full(n, np.nan)
     level[enough] = np.nanmedian(medians[enough], axis=1)
