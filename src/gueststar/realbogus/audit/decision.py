@@ -41,6 +41,7 @@ CAUSE_WORDS: Mapping[str, str] = {
     **{family.name: family.words for family in FAMILIES},
     UNKNOWN: "too little was measured to name a cause",
 }
+_LEAST = 0.2  # weight of the numbers that speak for a cause
 _ENOUGH = 0.5  # share of the clues' weight that must be known before the network is blamed
 
 
@@ -104,6 +105,7 @@ def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual]) -> Decided:
     z: dict[tuple[str, str], F8] = {}
     weight: dict[tuple[str, str], F8] = {}
     logs = np.zeros((n, len(FAMILIES)))
+    speaks = np.zeros((n, len(FAMILIES)))
     known, possible = np.zeros(n), 0.0
     for i, family in enumerate(FAMILIES):
         logs[:, i] = family.prior
@@ -113,9 +115,12 @@ def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual]) -> Decided:
             z[key] = clue_z(clue, values, usual)
             weight[key] = weight_of(clue, z[key])
             logs[:, i] += weight[key]
+            speaks[:, i] += np.maximum(weight[key], 0.0)
             if family.name != OWN:
                 known += np.isfinite(z[key]) * clue.gain
                 possible += clue.gain
+    # A cause that no number speaks for is not named, however likely it was before.
+    logs[:, :-1] = np.where(speaks[:, :-1] > _LEAST, logs[:, :-1], -np.inf)
     odds = softmax(logs, axis=1) if n else np.zeros((0, len(FAMILIES)))
     best = odds.argmax(axis=1) if n else np.empty(0, np.int64)
     own = len(FAMILIES) - 1
