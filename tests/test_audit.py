@@ -19,6 +19,7 @@ from gueststar.datasets.audit_files import further_sections, write_audit
 from gueststar.datasets.audit_stars import read_stars
 from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.night.run import run_night
+from gueststar.realbogus.audit.alignments import alignments_of
 from gueststar.realbogus.audit.clues import Clue, Usual, clue_z, usual_of, weight_of
 from gueststar.realbogus.audit.counts import count_by, cumulative_share, share_by_chance
 from gueststar.realbogus.audit.decision import CAUSE_WORDS, CAUSES, FAMILIES, cause_of_group, decide, proofs_of
@@ -150,6 +151,20 @@ def test_even_motion_through_three_images_is_a_track():
     assert np.isnan(two["track_points"]).all()
 
 
+def test_columns_and_paths_are_told_from_chance(rng):
+    scattered = rng.uniform(0, 600, (20, 2))
+    column = np.column_stack([np.full(5, 300.0), np.linspace(20, 580, 5)])
+    along = np.linspace(30, 560, 7)
+    path = np.column_stack([along, 0.7 * along + 40])
+    x, y = np.concatenate([scattered, column, path]).T
+    n = len(x)
+    rows = detections(x, y, np.full(n, np.nan), np.full(n, np.nan), np.full(n, 6e4), np.zeros(n))
+    found = alignments_of(rows, np.arange(n))
+    assert found["column_surprise"][20:25].min() > 2.0
+    assert found["path_surprise"][25:].min() > 2.5
+    assert np.median(found["path_surprise"][:20]) < 1.0 > np.median(found["column_surprise"][:20])
+
+
 def test_the_star_that_disturbs_most_is_named():
     stars = StarList(("faint and near", "bright"), np.array([10.002, 10.03]), np.zeros(2), np.array([12.0, 4.0]))
     halo, star_number, distance = halo_light(
@@ -182,7 +197,8 @@ def numbers_of(n=1, **given):
         "halo_log": -2.0, "star_flag": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
         "image_noise": 1.0, "image_transparency": 0.0, "known_match": 0.0, "track_points": 0.0, "sky_surprise": 0.0,
         "point_share": 0.2, "scale_share": 0.0, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
-        "line_excess": -0.1, "sharpness": 1.0, "fault_flag": 0.0, "pixel_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
+        "line_excess": -0.1, "sharpness": 1.0, "fault_flag": 0.0, "pixel_surprise": 0.0,
+        "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
     }  # fmt: skip
     return {name: np.full(n, value) for name, value in (fine | given).items()}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gueststar.datasets.audit_rows import AuditRows
 from gueststar.datasets.audit_stars import stars_near
+from gueststar.realbogus.audit.alignments import alignments_of
 from gueststar.realbogus.audit.clues import Usual, usual_of
 from gueststar.realbogus.audit.halos import StarList, halo_light, halo_sigma
 from gueststar.realbogus.audit.repeats import Detections, repeats_of, tracks_of
@@ -108,6 +109,7 @@ def measure(
     images = np.bincount([place for place in _codes([image.place for image in rows.images])])
     found |= repeats_of(detections, wanted, images)
     found |= tracks_of(detections, wanted)
+    found |= alignments_of(detections, wanted)
     return Measured(found, usual, star, stars, distance, ids[is_wanted], catalogue)
 
 

@@ -133,14 +133,16 @@ def decide(numbers: Mapping[str, F8], usual: Mapping[str, Usual]) -> Decided:
 def cause_of_group(decided: Decided, rows: NDArray[np.integer]) -> tuple[str, float]:
     """Cause of a file from those of its false positives, and how sure.
 
-    The probabilities of its false positives are added up; what is most of all is the cause, and its share the
-    confidence. Where half of them are unknown, the cause is unknown.
+    The most frequent cause of its false positives, of equally frequent ones the more probable; the mean of its
+    probability is the confidence. Where half of them are unknown, the cause is unknown.
     """
     if len(rows) == 0 or (decided.cause[rows] == UNKNOWN).mean() > 0.5:
         return UNKNOWN, 0.0
     use = rows[decided.cause[rows] != UNKNOWN]
     share = decided.odds[use].mean(axis=0)
-    best = int(share.argmax())
+    votes = [float((decided.cause[use] == cause).sum()) for cause in CAUSES[:-1]]
+    # Probabilities add to less than one vote: they decide between equal numbers.
+    best = int(np.argmax(np.array(votes) + 0.5 * share))
     return CAUSES[best], float(share[best])
 
 

@@ -12,6 +12,16 @@ DETECTOR = Family(
     "a hot pixel, a bad column or a cosmic ray: sharper than any star, flagged, or at the same pixel again",
     (
         Clue(
+            "column_surprise",
+            "candidates of the image in one column or row: -log10 of the chance",
+            1.5,
+            4.0,
+            gain=4.0,
+            floor=1.0,
+            most_usual=0.0,
+            absolute=True,
+        ),
+        Clue(
             "pixel_excess",
             "a single pixel explains more of the residual than a point source, by this share",
             1.0,

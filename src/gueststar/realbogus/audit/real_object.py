@@ -12,6 +12,16 @@ REAL_OBJECT = Family(
     "a real transient, variable or mover whose label is wrong",
     (
         Clue(
+            "path_surprise",
+            "candidates of the image on one straight path, as a satellite leaves: -log10 of the chance",
+            2.0,
+            5.0,
+            gain=4.5,
+            floor=1.0,
+            most_usual=0.0,
+            absolute=True,
+        ),
+        Clue(
             "known_match",
             "a catalogue knows a variable, mover or transient there",
             0.5,
