@@ -38,7 +38,8 @@ GUIDES = (
     "explain",
     "labels",
     "missed",
-, "audit")
+    "audit",
+)
 
 
 def name_of(path: Path) -> str:

@@ -19,7 +19,8 @@ from gueststar.realbogus.package import score_dataset, thresholds_of_rows
 from gueststar.realbogus.scalars import measured_scalars
 from gueststar.realbogus.score import LoadedModel, model_of_chip, score_stamps
 from gueststar.realbogus.stored import StoredDataset
-from gueststar.report.evaluation_sample import choose_rows, read_scores
+from gueststar.report.evaluation_models import read_scores
+from gueststar.report.evaluation_sample import choose_rows
 
 __all__ = ["AuditImage", "AuditRows", "dataset_rows", "run_rows"]
 
