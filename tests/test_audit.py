@@ -304,6 +304,7 @@ def test_a_far_star_is_not_named_before_a_brighter_one_in_the_stamp(night_run, t
     beside = found.numbers["halo_log"] > -2.9
     assert beside.any()
     assert not any("far" in text for text in found.star[beside])
+    stars = tmp_path / "bright.csv"
     stars.write_text("ra,dec,mag,name\n10.0,0.1,-12,Moon\n")
     found = audit_rows(rows, AuditOptions(threshold=0.0), catalog=stars).found
     known = np.isfinite(found.numbers["zeropoint"])
