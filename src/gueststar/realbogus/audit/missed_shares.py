@@ -1,8 +1,8 @@
 """Whether missed reals lie where the subtraction failed, or on hosts, more often than the found ones do.
 
 Shares have Wilson (1927, JASA 22, 209) intervals. The difference of two shares has the hybrid score interval of
-Newcombe (1998, Statist. Med. 17, 873, method 10); with ten frames or more, whole frames are drawn again instead, because sources
-of one frame share its subtraction.
+Newcombe (1998, Statist. Med. 17, 873, method 10); with ten frames or more, whole frames are drawn again instead,
+because sources of one frame share its subtraction.
 """
 
 from __future__ import annotations
