@@ -32,8 +32,9 @@ from gueststar import __version__
 from gueststar.realbogus.card import Card, read_model, weights_hash, write_model
 from gueststar.realbogus.chips.model_set import ChipEntry, ModelSet, SetMember, chip_folder, write_set
 from gueststar.realbogus.export import onnx_bytes
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.network import RealBogusNet, count_parameters
-from gueststar.realbogus.score import LoadedModel, load_model, open_model, score_stamps
+from gueststar.realbogus.score import LoadedModel, load_model, score_stamps
 
 _BATCH = 256
 

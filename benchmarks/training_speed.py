@@ -35,7 +35,8 @@ from gueststar.realbogus.feed import Batch
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.stored import StoredDataset, open_dataset
-from gueststar.realbogus.train import Loop, Train, new_network, prepare
+from gueststar.realbogus.train import Loop, Train, new_network
+from gueststar.realbogus.training_rows import prepare
 from realbogus_stamps import dataset
 
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {

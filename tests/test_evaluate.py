@@ -23,9 +23,10 @@ from gueststar.realbogus.stored import open_dataset
 from gueststar.report.evaluation import write_evaluation
 from gueststar.report.evaluation_checks import check_sample, check_training, time_note
 from gueststar.report.evaluation_inputs import read_efficiency, read_second_labels, read_studies
+from gueststar.report.evaluation_models import Contender, distinct_names, read_scores
 from gueststar.report.evaluation_page import count, number, percent, signed, span, upper_of
 from gueststar.report.evaluation_results import EvaluateOptions, measure
-from gueststar.report.evaluation_sample import Contender, choose_rows, distinct_names, read_scores
+from gueststar.report.evaluation_sample import choose_rows
 
 FAST = EvaluateOptions(draws=50, false_negatives=5, figures=False)
 N = 300

@@ -377,7 +377,8 @@ def test_last_layer_that_cannot_be_found_is_told(root: Path) -> None:
 
 
 def test_figure_of_stamps_shows_what_is_said(root: Path, tmp_path: Path) -> None:
-    from gueststar.report.explain_figure import explain_figure, number_rows
+    from gueststar.report.explain_figure import explain_figure
+    from gueststar.report.explain_numbers import number_rows
 
     found = explain_rows(root / "stamps.npz", tmp_path / "a.png", rows=[2], model=root / "model")[0]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -27,7 +27,8 @@ from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train
 from gueststar.report.evaluation_checks import check_training
 from gueststar.report.evaluation_inputs import read_second_labels
-from gueststar.report.evaluation_sample import Contender, choose_rows
+from gueststar.report.evaluation_models import Contender
+from gueststar.report.evaluation_sample import choose_rows
 from gueststar.report.labels_page import labels_page
 
 N, WRONG = 120, (3, 20, 41, 77, 100)

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from gueststar.cli.main import app
 from gueststar.datasets.scoring import ScoreFiles, score_files
 from gueststar.errors import ConfigError, InputError, ModelError, OutputError
-from gueststar.realbogus import score as score_module
+from gueststar.realbogus import loaded as loaded_module
 from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import find_model, model_hash, read_model, weights_hash, write_model
 from gueststar.realbogus.checks import check_scores
@@ -27,13 +28,20 @@ from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, judge, score_dataset, thresholds_of_rows
-from gueststar.realbogus.score import RealBogus, load_model, model_of_chip, open_model, score_stamps
+from gueststar.realbogus.score import RealBogus, load_model, model_of_chip, score_stamps
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.store import list_models, promote, rollback, verify_model
 from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.report.evaluation import write_evaluation
+from gueststar.report.evaluation_checks import check_training
+from gueststar.report.evaluation_models import read_scores, score_model
+from gueststar.report.evaluation_results import EvaluateOptions, measure
+from gueststar.report.evaluation_sample import choose_rows
+from gueststar.report.evaluation_tables import score_table
 from gueststar.training import Training, train_stored
 from gueststar.training.chip_plan import PerChip, plan_chips
 from gueststar.training.per_chip import ChipTask, lost_chip, train_per_chip
@@ -413,6 +421,46 @@ def test_a_set_is_judged_and_scores_files_by_chip(models, folder, drawn, split, 
     assert summary.models == {"tiny Q1-12 1": 20}
 
 
+def test_a_set_is_evaluated_by_its_name_and_the_threshold_of_each_rows_model(models, folder, tmp_path):
+    chosen = choose_rows(open_dataset(folder), "test")
+    found = score_model(chosen, models)
+    assert (found.name, found.facts["hash"]) == ("tiny 1", set_hash(models)[:16])
+    chips = np.asarray(chosen.data["chip"])[chosen.rows]
+    limits = {}
+    for chip in np.unique(chips):
+        name = chip_folder(chip) if chip in ("Q1-11", "Q1-12") else "fallback"
+        limits[name] = np.float32(read_model(models / name)[0].threshold)
+        assert (np.asarray(found.threshold)[chips == chip] == limits[name]).all()
+    assert len(set(limits.values())) == 3
+    result = measure(chosen, [found], EvaluateOptions(draws=50, figures=False)).models[0]
+    called = found.scores >= found.threshold
+    assert result.at_threshold.tpr.hits == called[chosen.real].sum()
+    assert result.at_threshold.fpr.hits == called[~chosen.real].sum()
+    assert [part.tpr.hits for part in result.chips if part.name == "Q1-12"] == [
+        (called & chosen.real & (chips == "Q1-12")).sum()
+    ]
+    assert result.threshold_text == f"{min(limits.values()):.3f} to {max(limits.values()):.3f}, one for each model"
+    assert np.isnan(result.at_threshold.threshold)
+    with pytest.raises(ConfigError, match="is the set that tiny 1 was trained on"):
+        check_training(choose_rows(chosen.data, "train"), found)
+
+    pq.write_table(score_table(chosen, [found]), tmp_path / "scores.parquet")
+    again = read_scores(chosen, tmp_path / "scores.parquet")
+    assert again.name == "tiny 1"
+    np.testing.assert_array_equal(again.threshold, found.threshold)
+
+
+def test_the_page_of_a_set_names_the_set(models, folder, tmp_path):
+    made = write_evaluation(folder, tmp_path / "page", EvaluateOptions(draws=50), models=[models])
+    text = made.page.read_text()
+    assert "one for each model" in text
+    assert "tiny 1" in text
+    facts = json.loads((tmp_path / "page" / "evaluation.json").read_text())["models"][0]
+    assert facts["threshold"] is None
+    assert facts["threshold_text"] == made.results.models[0].threshold_text
+    assert facts["facts"]["fallback"].startswith("tiny 1: trained on")
+
+
 def test_one_changed_byte_anywhere_in_a_set_is_refused(copied, rng):
     assert "the models of 2 chips of the set" in verify_model(copied)[1]
     card = copied / "chip_Q1-12" / "card.json"
@@ -426,7 +474,7 @@ def test_one_changed_byte_anywhere_in_a_set_is_refused(copied, rng):
     with pytest.raises(ModelError, match="is not the file that its card describes"):
         verify_model(copied)
     candidates, stamps, _, _ = sample(4, rng)
-    score_module._kept.cache_clear()  # a sound model that is in memory goes on
+    loaded_module._kept.cache_clear()  # a sound model that is in memory goes on
     with pytest.raises(ModelError, match="is not the file that its card describes"):
         RealBogus(model=str(copied))(candidates.with_columns(chip=np.full(4, "Q1-12")), stamps)
     shutil.rmtree(copied / "fallback")
@@ -501,7 +549,7 @@ def test_a_chip_whose_training_fails_is_served_by_the_fallback(folder, tmp_path,
             raise InputError("training went astray")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gueststar.training.train_stored", fails)
+            patch.setattr(module, "train_stored", fails)
             yield from map(module.train_chip, tasks)
 
     made = train_per_chip(OPTIONS, folder, tmp_path / "set", fallback=str(models / "fallback"), mapper=astray)

@@ -12,8 +12,9 @@ from gueststar.errors import ConfigError, InputError, ModelError
 from gueststar.realbogus.card import read_model, write_model
 from gueststar.realbogus.context import SHORT_CUTS, check_context, context_scalars
 from gueststar.realbogus.dataset import Dataset
-from gueststar.realbogus.network import Preprocess, RealBogusNet
+from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.package import describe_model
+from gueststar.realbogus.preprocess import Preprocess
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars
 from gueststar.realbogus.score import RealBogus, load_model
 from gueststar.realbogus.split import split_groups

@@ -23,15 +23,16 @@ from gueststar.realbogus.label_noise.forget import (
     ramp,
 )
 from gueststar.realbogus.label_noise.two_stage import smoothness
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, score_dataset
 from gueststar.realbogus.scalars import DEFAULT_SCALARS
-from gueststar.realbogus.score import open_model
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.stored import open_dataset
-from gueststar.realbogus.train import Train, predict, prepare, train_network
+from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.realbogus.training_rows import prepare
 from realbogus_stamps import dataset
 
 METHODS = ("naive", "coteach", "ensemble", "drop-flagged", "two-stage")

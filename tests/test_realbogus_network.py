@@ -9,7 +9,8 @@ import torch
 
 from gueststar.errors import ModelError
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.network import Preprocess, RealBogusNet, count_parameters
+from gueststar.realbogus.network import RealBogusNet, count_parameters
+from gueststar.realbogus.preprocess import Preprocess
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars
 from gueststar.types import Candidates
 from realbogus_stamps import columns

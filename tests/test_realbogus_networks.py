@@ -15,13 +15,14 @@ from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import write_model
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise.two_stage import ranking, smoothness
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.network import MeanNet, RealBogusNet, StampNet, count_parameters
 from gueststar.realbogus.networks import build_network, seen_size
 from gueststar.realbogus.networks.braai import Braai, unit_norm
 from gueststar.realbogus.networks.takahashi import TakahashiComplex, TakahashiSimple, full_range
 from gueststar.realbogus.package import describe_model, score_dataset
 from gueststar.realbogus.scalars import DEFAULT_SCALARS
-from gueststar.realbogus.score import RealBogus, open_model
+from gueststar.realbogus.score import RealBogus
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from gueststar.training import Training, TrainingSet, make_and_train

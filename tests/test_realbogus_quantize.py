@@ -11,15 +11,16 @@ from typer.testing import CliRunner
 
 from gueststar.cli.main import app
 from gueststar.errors import MissingPartError, ModelError
-from gueststar.realbogus import score
+from gueststar.realbogus import loaded
 from gueststar.realbogus.card import read_model, write_model
 from gueststar.realbogus.checks import check_scores
+from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.package import score_dataset
 from gueststar.realbogus.parity import compare, quantize_model
 from gueststar.realbogus.quantize import quantized
 from gueststar.realbogus.recalibrate import Judged
 from gueststar.realbogus.runtime import open_session
-from gueststar.realbogus.score import load_model, open_model
+from gueststar.realbogus.score import load_model
 from gueststar.realbogus.store import verify_model
 from gueststar.realbogus.stored import open_dataset
 from realbogus_models import model_and_set
@@ -140,6 +141,6 @@ def test_a_runtime_with_other_scores_is_refused(folder, monkeypatch):
         def __call__(self, feeds):
             return self.session(feeds) + 0.5
 
-    monkeypatch.setattr(score, "open_session", Off)
+    monkeypatch.setattr(loaded, "open_session", Off)
     with pytest.raises(ModelError, match="openvino gives scores that differ by"):
         load_model(folder / "model", runtime="openvino")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gueststar.errors import InputError, OutputError
-from gueststar.realbogus import train as training
+from gueststar.realbogus import predict as predicting
 from gueststar.realbogus.checkpoint import CHECKPOINT_FILE, Checkpoint, identity
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.feed import Batch, ahead
@@ -241,7 +241,7 @@ def test_predictions_take_fewer_stamps_when_memory_is_short(
     drawn: Dataset, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = train_network(drawn, split, TINY.model_copy(update={"epochs": 1})).network
-    expected, whole, sizes = predict(network, drawn), training._batch, []
+    expected, whole, sizes = predict(network, drawn), predicting.network_inputs, []
 
     def short(dataset: Any, numbers: Any, rows: Any, *more: Any, **named: Any) -> Any:
         sizes.append(rows.size)
@@ -249,7 +249,7 @@ def test_predictions_take_fewer_stamps_when_memory_is_short(
             raise MemoryError
         return whole(dataset, numbers, rows, *more, **named)
 
-    monkeypatch.setattr(training, "_batch", short)
+    monkeypatch.setattr(predicting, "network_inputs", short)
     np.testing.assert_allclose(predict(network, drawn), expected, atol=1e-5)
     assert sizes[0] == 96
     assert max(sizes[-4:]) <= 30

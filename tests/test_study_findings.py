@@ -10,7 +10,8 @@ import torch
 
 from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.export import onnx_bytes
-from gueststar.realbogus.network import Preprocess, RealBogusNet
+from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.preprocess import Preprocess
 from gueststar.realbogus.scalars import DEFAULT_SCALARS
 from gueststar.realbogus.train import Train
 from gueststar.study.baselines import BaselineStudy

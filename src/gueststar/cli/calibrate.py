@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Quiet, output
+from gueststar.cli.common import Quiet, Seed, output
+from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
 
 if TYPE_CHECKING:
     from gueststar.realbogus.calibrate import CalibrationError
@@ -17,14 +17,12 @@ __all__ = ["calibrate"]
 
 def calibrate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, a store of models, or shipped.")],
-    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    data: LabelledSet,
+    out: NewModel,
     part: Annotated[
         str, typer.Option("--part", metavar="NAME", help="Fitted on: validation, test, train or all.")
     ] = "validation",
-    check: Annotated[
-        str | None, typer.Option("--check", metavar="NAME", help="Judged on. [default: test, or half of the nights]")
-    ] = None,
+    check: JudgedOn = None,
     prior: Annotated[
         float | None,
         typer.Option("--prior", metavar="SHARE", help="Share of reals that scores hold for, such as 0.001."),
@@ -33,8 +31,8 @@ def calibrate(
         str | None, typer.Option("--population", metavar="NAME", help="snr or class. [default: the card's, else snr]")
     ] = None,
     temperature_only: Annotated[bool, typer.Option("--temperature-only", help="Fit no offset.")] = False,
-    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of halves and intervals.")] = 0,
+    version: NewVersion = None,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Calibrate a model on rows it was not trained on.
@@ -49,9 +47,10 @@ def calibrate(
     gueststar calibrate my_model --data my_set --part test --prior 0.001 --out my_model_nightly
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.recalibrate import calibrate_model
     from gueststar.realbogus.reliability_figure import reliability_figure
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     _, weights = read_model(model)
@@ -59,7 +58,7 @@ def calibrate(
         load_model(model), open_dataset(data), part=part, check=check, prior=prior, population=population,
         bias=not temperature_only, version=version, seed=seed,
     )  # fmt: skip
-    write_model(out, made.card, weights)
+    write_model(out, made.card, weights, trainable=trainable_bytes(model))
     reliability_figure(made).savefig(out / "reliability.png", dpi=120)
     if quiet:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gueststar.config import Config
+    from gueststar.realbogus.damage import Damage
 
 T = TypeVar("T", bound=Options)
 
@@ -31,17 +32,28 @@ __all__ = [
     "Flats",
     "Gain",
     "Instrument",
+    "OptionsFile",
+    "OutFolder",
     "Overrides",
     "Overwrite",
     "Quiet",
+    "Seed",
+    "SeedOrDefault",
+    "Workers",
+    "comma_names",
     "counting_bar",
     "errors",
     "number",
     "output",
+    "override_list",
     "resolve",
     "resolve_options",
+    "set_option",
+    "stage_bars",
+    "warn_of_damage",
 ]
 
+# The configuration, and what it takes from the command line.
 Instrument = Annotated[
     str | None,
     typer.Option(
@@ -68,8 +80,25 @@ Catalog = Annotated[
     Path | None,
     typer.Option("--catalog", metavar="FILE", help="Stars with ra, dec, mag (AB) for the zero point; needs a WCS."),
 ]
+
+# Any command.
+OutFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace products of gueststar that are there already.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-j", metavar="N", min=0, help="Processes; 0: one per core.")]
+_SEED = typer.Option("--seed", metavar="N", help="Of all that is drawn; the same seed gives the same result.")
+Seed = Annotated[int, _SEED]
+SeedOrDefault = Annotated[int | None, _SEED]  # None: that of the options
+
+# Commands with options of their own, beside the configuration.
+OptionsFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Options of the command, a TOML file.")
+]
+
+
+def set_option(example: str) -> Any:
+    """``--set`` of a command with options of its own, such as ``folds=8``."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"Set one option of the command, such as {example}.")
 
 
 @cache
@@ -106,9 +135,8 @@ def resolve(file: Path | None, overrides: Sequence[str] | None, **options: Any) 
     """
     from gueststar.config import load_config
 
-    # JSON text of a string, number or list is TOML too.
-    given = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    return load_config(file, [*given, *(overrides or ())])
+    given = {key.replace("__", "."): value for key, value in options.items()}
+    return load_config(file, override_list(given, overrides))
 
 
 @contextmanager
@@ -132,9 +160,61 @@ def counting_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], Non
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def stage_bars(words: Mapping[str, str], *, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar for each stage on the console of errors; gives a function of (stage, done, total), or None.
+
+    Parameters
+    ----------
+    words : mapping of str to str
+        What is shown for a stage; one that is not in it is shown by its name.
+    """
+    if quiet:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=errors(), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(words.get(stage, stage))
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def warn_of_damage(damaged: Sequence[Damage]) -> None:
+    """Say which shards of a data set cannot be read."""
+    for item in damaged:
+        text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
+        errors().print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def comma_names(text: str | None) -> list[str]:
+    """Names of a list with commas; none of None."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
 def number(value: float, digits: int) -> str:
     """Fixed digits; a dash for no number."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def override_list(given: Mapping[str, Any], overrides: Sequence[str] | None = None) -> list[str]:
+    """``key=value`` of those options that were given, then those of ``--set``.
+
+    Parameters
+    ----------
+    given : mapping of str to str, number or list
+        By key; None leaves it alone.
+    overrides : sequence of str, optional
+        As given with ``--set``.
+    """
+    # JSON text of a string, number or list is TOML too.
+    return [*(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None), *(overrides or ())]
 
 
 def resolve_options(model: type[T], file: Path | None, overrides: Sequence[str]) -> T:

@@ -171,7 +171,8 @@ def _score_one(model: str) -> str:
     """Load the model, which checks it against its card, and score one empty stamp."""
     import numpy as np
 
-    from gueststar.realbogus.score import load_model, score_stamps
+    from gueststar.realbogus.loaded import load_model
+    from gueststar.realbogus.score import score_stamps
 
     loaded = load_model(model)
     size = max(loaded.card.stamp_size, 63)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Overrides, Overwrite, Quiet, errors, output, resolve_options
+from gueststar.cli.common import (
+    Overwrite,
+    Quiet,
+    comma_names,
+    errors,
+    output,
+    override_list,
+    resolve_options,
+    set_option,
+    stage_bars,
+)
+from gueststar.cli.model_options import Exclude
 
 if TYPE_CHECKING:
     from gueststar.report.evaluation import EvaluationReport
@@ -58,10 +67,7 @@ def evaluate(
             help="Second labels for the same scores: a version of `gueststar labels decide`.",
         ),
     ] = None,
-    exclude: Annotated[
-        str | None,
-        typer.Option("--exclude", metavar="LIST", help="Leave out rows with these reasons of doubt, with commas."),
-    ] = None,
+    exclude: Exclude = None,
     group_by: Annotated[
         str | None,
         typer.Option("--group-by", metavar="COLUMN", help="Tells images apart. [default: image, image_id, ...]"),
@@ -73,7 +79,7 @@ def evaluate(
         Path | None,
         typer.Option("--efficiency", metavar="FILE", help="efficiency.json of a run: completeness of the whole chain."),
     ] = None,
-    overrides: Overrides = None,
+    set_: Annotated[list[str] | None, set_option("top_files=40")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -94,43 +100,19 @@ def evaluate(
     from gueststar.report.evaluation_results import EvaluateOptions
 
     given = {
-        "per_night": per_night, "reals_per_night": reals, "threshold": threshold,
-        "labels_column": None if labels_column is None else f'"{labels_column}"',
-        "label_version": None if label_version is None else f'"{label_version}"',
-        "group_by": None if group_by is None else f'"{group_by}"',
+        "per_night": per_night, "reals_per_night": reals, "threshold": threshold, "labels_column": labels_column,
+        "label_version": label_version, "group_by": group_by,
     }  # fmt: skip
-    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
-    options = resolve_options(EvaluateOptions, None, [*settings, *(overrides or ())])
-    reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
-    with _bars(quiet=quiet) as progress:
+    options = resolve_options(EvaluateOptions, None, override_list(given, set_))
+    with stage_bars(_WORDS, quiet=quiet) as progress:
         report = write_evaluation(
-            data, out, options, models=model or (), scores=scores or (), part=part, exclude=reasons,
+            data, out, options, models=model or (), scores=scores or (), part=part, exclude=comma_names(exclude),
             studies=study or (), efficiency=efficiency, overwrite=overwrite, progress=progress,
         )  # fmt: skip
     for text in report.warnings:
         errors().print(text, style="yellow", markup=False, soft_wrap=True)
     if not quiet:
         _print(report)
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """One bar for each stage."""
-    if quiet:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=errors(), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(_WORDS.get(stage, stage))
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield show
 
 
 def _print(report: EvaluationReport) -> None:
@@ -148,7 +130,7 @@ def _words(model: ModelResults) -> str:
 
     at = model.at_threshold
     words = f"{model.name}: {at.tpr.trials:,} reals, {at.fpr.trials:,} artifacts; "
-    words += f"at {model.threshold:.3f} TPR {percent(at.tpr)}, FPR {upper_of(at.fpr)}"
+    words += f"at {model.threshold_text} TPR {percent(at.tpr)}, FPR {upper_of(at.fpr)}"
     if model.curve is None:
         return words
     rates = [

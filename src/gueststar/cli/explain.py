@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Overwrite, Quiet, counting_bar, errors, output, resolve_options
+from gueststar.cli.common import Overwrite, Quiet, Seed, counting_bar, errors, output, override_list, resolve_options
+from gueststar.cli.model_options import Channels, Chip, ModelFolder, Sigma
 
 if TYPE_CHECKING:
     from gueststar.datasets.explaining import Explained
@@ -29,27 +30,17 @@ def explain(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Figure to write, .png, or a folder; else the table only."),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="DIR", help="Model folder, a set or a store of models, or shipped.")
-    ] = "shipped",
+    model: ModelFolder = "shipped",
     data: Annotated[
         Path | None, typer.Option("--data", metavar="SET", help="Data set whose nearest training examples are shown.")
     ] = None,
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", min=1, help="Training examples that are looked at.")
     ] = 2000,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the sample, and of what is random.")] = 0,
-    sigma: Annotated[
-        str | None,
-        typer.Option("--sigma", metavar="S,R,D", help="Noise of science, reference, difference of stamps."),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option("--channels", metavar="LIST", help="Planes of stamps, as reference,science,difference; or auto."),
-    ] = None,
-    chip: Annotated[
-        str | None, typer.Option("--chip", metavar="NAME", help="Detector chip, where the source does not tell it.")
-    ] = None,
+    seed: Seed = 0,
+    sigma: Sigma = None,
+    channels: Channels = None,
+    chip: Chip = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -64,16 +55,11 @@ def explain(
     gueststar explain my_set --row 17 --row 240 --out why --data my_set
     gueststar explain stamps.npy --row 0 --out why.png --model my_model
     """  # noqa: D301
-    import json
-
     from gueststar.datasets.explaining import explain_rows
-    from gueststar.datasets.scoring import ScoreFiles
+    from gueststar.datasets.prepared_stamps import ScoreFiles
 
-    given = {
-        "sigma": None if sigma is None else f"[{sigma}]", "channels": None if channels is None else f'"{channels}"',
-        "chip": None if chip is None else json.dumps(chip),
-    }  # fmt: skip
-    options = resolve_options(ScoreFiles, None, [f"{key}={value}" for key, value in given.items() if value is not None])
+    given = {"sigma": None if sigma is None else sigma.split(","), "channels": channels, "chip": chip}
+    options = resolve_options(ScoreFiles, None, override_list(given))
     with counting_bar("candidates explained", quiet=quiet) as progress:
         found = explain_rows(
             source, out, rows=row or (), ids=candidate or (), model=model, data=data, sample=sample, seed=seed,

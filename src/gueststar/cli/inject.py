@@ -16,6 +16,7 @@ from gueststar.cli.common import (
     Instrument,
     Overrides,
     Quiet,
+    Seed,
     counting_bar,
     errors,
     output,
@@ -79,7 +80,7 @@ def inject(
     separation: Annotated[
         float, typer.Option("--separation", metavar="PX", help="Smallest distance between two sources, px.")
     ] = 25.0,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same files.")] = 0,
+    seed: Seed = 0,
     instrument: Instrument = None,
     config: ConfigFile = None,
     set_: Overrides = None,

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gueststar.cli.common import Overrides, Overwrite, Quiet, counting_bar, errors, output, resolve_options
+from gueststar.cli.common import (
+    Overwrite,
+    Quiet,
+    comma_names,
+    counting_bar,
+    errors,
+    output,
+    override_list,
+    resolve_options,
+    set_option,
+    warn_of_damage,
+)
+from gueststar.cli.model_options import Epochs, TrainingDevice
 from gueststar.cli.training_bars import training_bars
 
 if TYPE_CHECKING:
@@ -63,11 +75,9 @@ def suspect(
     ] = None,
     page: Page = None,
     most: Most = 200,
-    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Most passes of each training.")] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="Where networks are trained: cpu, cuda or cuda:N.")
-    ] = None,
-    overrides: Overrides = None,
+    epochs: Epochs = None,
+    device: TrainingDevice = None,
+    set_: Annotated[list[str] | None, set_option("label_noise.method=coteach")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,15 +100,11 @@ def suspect(
 
     check_suspects_path(out, overwrite=overwrite)
     _check_page(page, overwrite=overwrite)
-    kinds = None if trust is None else [] if trust == "none" else [name.strip() for name in trust.split(",")]
-    given = {
-        "folds": folds, "train.epochs": epochs, "train.device": device,
-        "rules.trusted_kinds": None if kinds is None else str(kinds).replace("'", '"'),
-    }  # fmt: skip
-    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
-    options = resolve_options(FindSuspects, None, [*settings, *(overrides or ())])
+    kinds = None if trust is None else [] if trust == "none" else comma_names(trust)
+    given = {"folds": folds, "train.epochs": epochs, "train.device": device, "rules.trusted_kinds": kinds}
+    options = resolve_options(FindSuspects, None, override_list(given, set_))
     dataset = open_dataset(data, labels=label_version or "")
-    _tell_damage(dataset)
+    warn_of_damage(dataset.damaged)
     with training_bars(quiet=quiet) as bars:
         more: dict[str, Any] = {} if bars is None else {"progress": bars.progress, "watch": bars.watch}
         found = find_suspects(dataset, options, models=model or (), scores=scores or (), **more)
@@ -137,7 +143,7 @@ def show(
     found, facts = read_suspects(table)
     if page is not None:
         dataset = open_dataset(data)
-        _tell_damage(dataset)
+        warn_of_damage(dataset.damaged)
         _write_page(page, dataset, found, facts, most=most, quiet=quiet)
     if quiet:
         return
@@ -231,12 +237,6 @@ def _check_page(page: Path | None, *, overwrite: bool) -> None:
         raise ConfigError(f"--page {page}: expected a name that ends in .html", key="page", value=str(page))
     if page.exists() and not overwrite:
         raise OutputError(f"{page} exists already; choose another name or give --overwrite", path=str(page))
-
-
-def _tell_damage(dataset: StoredDataset) -> None:
-    for item in dataset.damaged:
-        text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
-        errors().print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _write_page(

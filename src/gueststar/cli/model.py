@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from gueststar.cli.cards import card_lines, measured_table, quality, rate_text
 from gueststar.cli.common import errors, output
-
-if TYPE_CHECKING:
-    from gueststar.realbogus.card import Card
+from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
+from gueststar.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -52,15 +51,15 @@ def list_(store: Store = None) -> None:
         if entry.models is not None:
             own = sum(chip.own is not None for chip in entry.models.chips.values())
             name = f"{entry.models.name} {entry.models.version}, {own} of {len(entry.models.chips)} chips"
-            quality = _quality(entry.card) if entry.card is not None else ("-", "-")
-            table.add_row(mark, entry.folder, name, entry.digest[:12], entry.changed[:10], *quality)
+            shown = quality(entry.card) if entry.card is not None else ("-", "-")
+            table.add_row(mark, entry.folder, name, entry.digest[:12], entry.changed[:10], *shown)
             continue
         if entry.card is None:
             table.add_row(mark, entry.folder, "cannot be used", "", entry.changed[:10], "", "")
             continue
         card = entry.card
         name = f"{card.name} {card.version}"
-        table.add_row(mark, entry.folder, name, card.weights_hash[:12], entry.changed[:10], *_quality(card))
+        table.add_row(mark, entry.folder, name, card.weights_hash[:12], entry.changed[:10], *quality(card))
     output().print(table if entries else f"no models in {_store(store)}")
     for entry in entries:
         if entry.fault:
@@ -90,7 +89,7 @@ def show(model: Model = "shipped", store: Store = None) -> None:
         output().print(chip_table(models))
         output().print("The fallback:")
     card, weights = read_model(place)
-    for line in _lines(card, len(weights)):
+    for line in card_lines(card, len(weights)):
         output().print(line, markup=False, soft_wrap=True)
 
 
@@ -145,7 +144,7 @@ def rollback(store: Store = None) -> None:
 @app.command()
 def threshold(
     model: Model,
-    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
+    data: LabelledSet,
     tpr: Annotated[
         float | None, typer.Option("--tpr", metavar="SHARE", help="Wanted completeness, such as 0.98.")
     ] = None,
@@ -161,13 +160,11 @@ def threshold(
     part: Annotated[
         str, typer.Option("--part", metavar="NAME", help="Chosen on: validation, test, train or all.")
     ] = "validation",
-    check: Annotated[
-        str | None, typer.Option("--check", metavar="NAME", help="Judged on. [default: test, or half of the nights]")
-    ] = None,
+    check: JudgedOn = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write a new model with this threshold.")
     ] = None,
-    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    version: NewVersion = None,
     store: Store = None,
 ) -> None:
     """Choose a threshold by a wish, and tell what it reaches on other nights, by signal to noise.
@@ -178,8 +175,9 @@ def threshold(
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     place = _place(model, store)
@@ -196,29 +194,27 @@ def threshold(
         for row in made.reached:
             rates = (row.own_tpr, row.own_fpr) if own else (row.tpr, row.fpr)
             name = f"{row.name:14s} {row.threshold.value:.4g}" if own and row.threshold else row.name
-            words = " ".join(f"{_rate(asdict(rate)) if rate else 'too few':>26s}" for rate in rates)
+            words = " ".join(f"{rate_text(asdict(rate)) if rate else 'too few':>26s}" for rate in rates)
             lines.append(f"{name:30s} {words}")
         output().print("\n".join(lines), markup=False, soft_wrap=True)
     if out is not None:
-        write_model(out, made.card, read_model(place)[1])
+        write_model(out, made.card, read_model(place)[1], trainable=trainable_bytes(place))
         output().print(f"Model {made.card.name} {made.card.version} in {out}", markup=False, soft_wrap=True)
 
 
 @app.command()
 def quantize(
     model: Model,
-    data: Annotated[Path, typer.Option("--data", metavar="SET", help="Data set with labels.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    data: LabelledSet,
+    out: NewModel,
     part: Annotated[
         str, typer.Option("--part", metavar="NAME", help="Calibrated on: validation, test, train or all.")
     ] = "validation",
-    check: Annotated[
-        str | None, typer.Option("--check", metavar="NAME", help="Compared on. [default: test, or half of the nights]")
-    ] = None,
+    check: JudgedOn = None,
     stamps: Annotated[
         int, typer.Option("--stamps", metavar="N", min=16, help="Training stamps that ranges are taken from.")
     ] = 512,
-    version: Annotated[str | None, typer.Option("--version", metavar="TEXT", help="Of the new model.")] = None,
+    version: NewVersion = None,
     store: Store = None,
 ) -> None:
     """Make a model in eight bits, which scores twice as fast, if it is as good.
@@ -230,8 +226,8 @@ def quantize(
     gueststar model quantize my_model --data my_set --out my_model_int8
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
+    from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.parity import quantize_model
-    from gueststar.realbogus.score import load_model
     from gueststar.realbogus.stored import open_dataset
 
     place = _place(model, store)
@@ -255,6 +251,38 @@ def quantize(
         output().print(line, markup=False, soft_wrap=True)
 
 
+@app.command()
+def measure(
+    model: Model,
+    test: Annotated[
+        list[Path],
+        typer.Option("--test", metavar="SET", help="Data set that the model was not trained on; again for more."),
+    ],
+    out: NewModel,
+    caveat: Annotated[
+        list[str] | None, typer.Option("--caveat", metavar="TEXT", help="What its users must know; again for more.")
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Measure a model on further data sets, and write it with the figures on its card.
+
+    The weights stay as they are. The test part of a set is taken, or all of
+    it where it has none; rows of the default chain are shown apart.
+
+    \b
+    gueststar model measure my_model --test my_test --test ztf --out my_model_measured
+    """  # noqa: D301
+    from gueststar.realbogus.stored import open_dataset
+    from gueststar.training.measure import measure_model
+
+    tests = {path.name: open_dataset(path) for path in test}
+    if len(tests) < len(test):
+        raise ConfigError("--test: two folders have one name, and the card tells them by it; rename one", key="test")
+    card = measure_model(_place(model, store), tests, out, caveats=caveat or ())
+    output().print(measured_table(card))
+    output().print(f"Model {card.name} {card.version} in {out}", markup=False, soft_wrap=True)
+
+
 def _store(store: Path | None) -> Path:
     if store is not None:
         return store
@@ -266,48 +294,3 @@ def _place(model: str, store: Path | None) -> str | Path:
     """The folder of a model: that of the store where it has one of this name."""
     inside = _store(store) / model
     return inside if model != "shipped" and inside.is_dir() else model
-
-
-def _lines(card: Card, size: int) -> Iterator[str]:
-    yield f"{card.name} {card.version}: {card.parameters} parameters, {size} bytes, SHA-256 {card.weights_hash}"
-    network = card.training.get("options", {}).get("network", "gueststar")
-    if network != "gueststar":
-        yield f"network {network}, to compare with"
-    yield f"made by gueststar {card.code_version}; licence {card.licence}"
-    yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
-    yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
-    if card.chips:
-        yield f"told the chip: {', '.join(card.chips)}; any other one is unknown to it"
-    if card.trainable_hash:
-        yield "can be trained further: gueststar train --finetune"
-    yield f"score: {card.score_meaning}"
-    yield f"temperature {card.temperature:.4f}, offset {card.bias:+.4f}, prior {card.prior:g}"
-    cut = f"{card.threshold:.4f}" if card.threshold >= 0.01 else f"{card.threshold:.4g}"
-    yield f"threshold {cut}: {card.threshold_meaning}"
-    yield "trained on"
-    for name, part in card.training_data.get("parts", {}).items():
-        yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"
-    yield "measured on parts that were not trained on, 95 % intervals"
-    for part in _measured(card):
-        yield f"  {part['name']}: {part['n_real']} reals, {part['n_bogus']} artifacts; AUC {part['auc']:.4f}"
-        for point in part["points"]:
-            rates = (f"{_rate(point['tpr'])} of the reals", f"{_rate(point['fpr'])} of the artifacts")
-            yield f"    {point['name']}: at {point['threshold']:.4f} {' and '.join(rates)} are called real"
-    for text in card.caveats:
-        yield f"caveat: {text}"
-
-
-def _measured(card: Card) -> list[Mapping[str, Any]]:
-    return [part for part in card.metrics.values() if isinstance(part, Mapping) and part.get("auc") is not None]
-
-
-def _rate(rate: Mapping[str, Any]) -> str:
-    return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
-
-
-def _quality(card: Card) -> tuple[str, str]:
-    """AUC and false positives of the first set that was measured."""
-    for part in _measured(card):
-        points = {point["name"]: point["fpr"] for point in part["points"]}
-        return f"{part['auc']:.4f}", _rate(points["TPR 0.98"]) if "TPR 0.98" in points else "-"
-    return "-", "-"

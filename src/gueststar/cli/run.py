@@ -20,6 +20,7 @@ from gueststar.cli.common import (
     Overrides,
     Overwrite,
     Quiet,
+    Workers,
     errors,
     output,
     resolve,
@@ -49,9 +50,7 @@ def run(
     n_reference: Annotated[
         int | None, typer.Option("--n-reference", metavar="N", help="First frames of a field that make its reference.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; 0 is one for every core.")
-    ] = None,
+    workers: Workers = None,
     inject: Annotated[
         int | None,
         typer.Option("--inject", metavar="N", help="Process each image again with N artificial reals: how deep is it?"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Overwrite, Quiet, counting_bar, errors, output, resolve_options
+from gueststar.cli.common import Overwrite, Quiet, counting_bar, errors, output, override_list, resolve_options
+from gueststar.cli.model_options import Channels, Chip, ModelFolder, Sigma
 
 if TYPE_CHECKING:
     from gueststar.datasets.scoring import ScoreSummary
@@ -21,24 +21,11 @@ def score(
         list[Path], typer.Argument(metavar="FILE...", help="Stamps: .npy, .npz or .avro files, or data sets.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="TABLE", help="Table to write: .parquet, .csv or .json.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="DIR", help="Model folder, a set or a store of models, or shipped.")
-    ] = "shipped",
+    model: ModelFolder = "shipped",
     batch: Annotated[int | None, typer.Option("--batch", metavar="N", help="Stamps at once. [default: 64]")] = None,
-    sigma: Annotated[
-        str | None,
-        typer.Option("--sigma", metavar="S,R,D", help="Noise of science, reference, difference; else measured."),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            "--channels", metavar="LIST", help="Planes in the files, as reference,science,difference; or auto."
-        ),
-    ] = None,
-    chip: Annotated[
-        str | None,
-        typer.Option("--chip", metavar="NAME", help="Detector chip of the stamps, where the files do not tell it."),
-    ] = None,
+    sigma: Sigma = None,
+    channels: Channels = None,
+    chip: Chip = None,
     keep_sky: Annotated[bool, typer.Option("--keep-sky", help="The stamps are free of sky; leave them so.")] = False,
     fwhm: Annotated[
         float | None, typer.Option("--fwhm", metavar="PX", help="PSF, where the file gives no S/N. [default: 2.5]")
@@ -67,15 +54,15 @@ def score(
     gueststar score my_set --out scores.parquet --model my_models
     gueststar score stamps.npz --out scores.json --sigma 10,8,12.8 --channels reference,science,difference
     """  # noqa: D301
-    from gueststar.datasets.scoring import ScoreFiles, score_files
+    from gueststar.datasets.prepared_stamps import ScoreFiles
+    from gueststar.datasets.scoring import score_files
 
     given = {
-        "batch_size": batch, "fwhm_px": fwhm, "prior": prior, "runtime": runtime,
-        "threads": threads, "keep_sky": "true" if keep_sky else None,
-        "chip": None if chip is None else json.dumps(chip),
-        "sigma": None if sigma is None else f"[{sigma}]", "channels": None if channels is None else f'"{channels}"',
+        "batch_size": batch, "fwhm_px": fwhm, "prior": prior, "runtime": runtime, "threads": threads,
+        "keep_sky": keep_sky or None, "chip": chip, "sigma": None if sigma is None else sigma.split(","),
+        "channels": channels,
     }  # fmt: skip
-    options = resolve_options(ScoreFiles, None, [f"{key}={value}" for key, value in given.items() if value is not None])
+    options = resolve_options(ScoreFiles, None, override_list(given))
     with counting_bar("stamps scored", quiet=quiet) as progress:
         summary = score_files(files, out, options, model=model, overwrite=overwrite, progress=progress, tell=_tell)
     if not quiet:

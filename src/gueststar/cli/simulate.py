@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gueststar.cli.common import Quiet, counting_bar, output, resolve_options
+from gueststar.cli.common import Quiet, Seed, Workers, counting_bar, output, resolve_options, set_option
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -25,14 +25,10 @@ Shape = Annotated[
 SurveyFile = Annotated[
     Path | None, typer.Option("--survey", metavar="FILE", help="What the survey is like: a TOML file of its options.")
 ]
-SurveySet = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one option of the survey, such as star_density=3."),
-]
+SurveySet = Annotated[list[str] | None, set_option("star_density=3")]
 InstrumentOption = Annotated[
     str, typer.Option("--instrument", metavar="NAME|FILE", help="Profile of the camera whose files are imitated.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same frames.")]
 
 
 @app.command()
@@ -54,9 +50,7 @@ def night(
     survey: SurveyFile = None,
     set_: SurveySet = None,
     fpack: Annotated[bool, typer.Option("--fpack", help="Write compressed .fits.fz files.")] = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; as many as there are cores.")
-    ] = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a night of FITS files like the camera's, and its truth.

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gueststar.cli.common import Quiet, errors, output, resolve_options
+from gueststar.cli.common import (
+    OptionsFile,
+    Quiet,
+    Workers,
+    comma_names,
+    errors,
+    output,
+    override_list,
+    resolve_options,
+    set_option,
+)
+from gueststar.cli.model_options import Epochs, TrainingDevice
 
 if TYPE_CHECKING:
     from gueststar.study.base import Study
@@ -38,24 +49,11 @@ Arms = Annotated[
 MaxTrain = Annotated[
     int | None, typer.Option("--max-train", metavar="N", help="Use about N rows of the training part, in whole groups.")
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Most passes over the training part.")]
 Method = Annotated[
     str | None, typer.Option("--labels", metavar="METHOD", help="Against wrong labels, as in `gueststar train`.")
 ]
 Boots = Annotated[int | None, typer.Option("--boots", metavar="N", help="Drawings for the intervals. [default: 500]")]
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Options of the study, a TOML file.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one of them, such as train.batch_size=512."),
-]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="Where networks are trained: cpu, cuda or cuda:N.")
-]
-Workers = Annotated[
-    int, typer.Option("--workers", "-j", metavar="N", min=0, help="Processes of one thread each; 0: one per core.")
-]
+Set = Annotated[list[str] | None, set_option("train.batch_size=512")]
 
 
 @app.command()
@@ -71,8 +69,8 @@ def size(
         typer.Option("--equal", metavar="WHAT", help="The same for every size: steps or epochs. [default: steps]"),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
-    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: Config = None, set_: Set = None,
-    device: Device = None, workers: Workers = 1, quiet: Quiet = False,
+    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
+    device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure what a larger training set is worth: parts of it, by whole groups.
 
@@ -82,7 +80,7 @@ def size(
     """  # noqa: D301
     from gueststar.study.size import SizeStudy
 
-    shares = None if fractions is None else [_fraction(text) for text in _items(fractions)]
+    shares = None if fractions is None else [_fraction(text) for text in comma_names(fractions)]
     own = {"fractions": shares, "equal": equal, "label_noise.method": labels}
     _study(SizeStudy, locals(), own)
 
@@ -100,8 +98,8 @@ def chips(
         typer.Option("--fewest", metavar="N", help="Reals, and artifacts, of a chip that takes part. [default: 30]"),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
-    epochs: Epochs = None, boots: Boots = None, config: Config = None, set_: Set = None, device: Device = None,
-    workers: Workers = 1, quiet: Quiet = False,
+    epochs: Epochs = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
+    device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Compare one model for each detector chip with one for all, at equal data and steps.
 
@@ -130,8 +128,8 @@ def contamination(
         typer.Option("--old-labels", metavar="COLUMN", help="Plant nothing: compare older labels with newer."),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
-    epochs: Epochs = None, boots: Boots = None, config: Config = None, set_: Set = None, device: Device = None,
-    workers: Workers = 1, quiet: Quiet = False,
+    epochs: Epochs = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
+    device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure what wrong labels of artifacts cost, and what each method wins back.
 
@@ -157,8 +155,8 @@ def channels(
         typer.Option("--sizes", metavar="LIST", help="Stamp widths, px, with commas. [default: 15,21,31,41,63]"),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
-    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: Config = None, set_: Set = None,
-    device: Device = None, workers: Workers = 1, quiet: Quiet = False,
+    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
+    device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure what each plane, the measured numbers and a wider stamp are worth.
 
@@ -168,7 +166,7 @@ def channels(
     """  # noqa: D301
     from gueststar.study.channels import ChannelStudy
 
-    widths = None if sizes is None else [_whole(text, "sizes") for text in _items(sizes)]
+    widths = None if sizes is None else [_whole(text, "sizes") for text in comma_names(sizes)]
     _study(ChannelStudy, locals(), {"sizes": widths, "label_noise.method": labels})
 
 
@@ -183,8 +181,8 @@ def baselines(
         ),
     ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
-    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: Config = None, set_: Set = None,
-    device: Device = None, workers: Workers = 1, quiet: Quiet = False,
+    epochs: Epochs = None, labels: Method = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
+    device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Compare the network with published ones, trained on the same rows.
 
@@ -194,27 +192,23 @@ def baselines(
     """  # noqa: D301
     from gueststar.study.baselines import BaselineStudy
 
-    names = None if networks is None else _items(networks)
+    names = None if networks is None else comma_names(networks)
     _study(BaselineStudy, locals(), {"networks": names, "label_noise.method": labels})
 
 
 def _study(model: type[Study], given: dict[str, Any], own: dict[str, Any]) -> None:
     """Make the options of a study from those of its command, run it, and say what was found."""
-    import json
-
     from gueststar.night.pool import available_cores
     from gueststar.study.run import run_study
 
-    seeds = None if given["seeds"] is None else [_whole(text, "seeds") for text in _items(given["seeds"])]
-    arms = None if given["arms"] is None else _items(given["arms"])
+    seeds = None if given["seeds"] is None else [_whole(text, "seeds") for text in comma_names(given["seeds"])]
+    arms = None if given["arms"] is None else comma_names(given["arms"])
     values = {
         "seeds": seeds, "only": arms, "max_train": given["max_train"], "boots": given["boots"],
         "train.epochs": given["epochs"], "train.device": given["device"], **own,
     }  # fmt: skip
-    # JSON text of a string, number or list is TOML too.
-    overrides = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-    study = resolve_options(model, given["config"], [*overrides, *(given["set_"] or ())])
-    exclude = _items(given["exclude"] or "")
+    study = resolve_options(model, given["config"], override_list(values, given["set_"]))
+    exclude = comma_names(given["exclude"])
     workers = given["workers"] or available_cores()
     with _bar(quiet=given["quiet"]) as tell:
         result = run_study(
@@ -248,10 +242,6 @@ def _bar(*, quiet: bool) -> Iterator[Tell | None]:
     with Progress(*columns, console=errors(), speed_estimate_period=7200.0) as bar:
         task = bar.add_task("", total=None)
         yield lambda words, done, total: bar.update(task, description=words, completed=done, total=total)
-
-
-def _items(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _fraction(text: str) -> float:

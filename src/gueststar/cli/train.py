@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gueststar.cli.common import Gain, Instrument, Quiet, errors, output, resolve_options
+from gueststar.cli.cards import print_card
+from gueststar.cli.common import (
+    Gain,
+    Instrument,
+    OptionsFile,
+    Quiet,
+    SeedOrDefault,
+    Workers,
+    comma_names,
+    errors,
+    output,
+    override_list,
+    resolve_options,
+    set_option,
+    warn_of_damage,
+)
+from gueststar.cli.model_options import Epochs, NewModel, TrainingDevice
+from gueststar.cli.real_frames import RealFrames, load_frames
 from gueststar.cli.training_bars import TrainingBars, training_bars
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gueststar.realbogus.card import Card
     from gueststar.realbogus.stored import StoredDataset
     from gueststar.training import Training
-    from gueststar.types import Image
 
-__all__ = ["load_frames", "train"]
+__all__ = ["train"]
 
 _MOST_THREADS = 8  # more wait for each other: the network is small
-_STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
 
 
 def train(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the model.")] = Path("model"),
+    out: NewModel = Path("model"),
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Data set to train on, from `gueststar dataset`; read from disk."),
@@ -92,33 +105,19 @@ def train(
         ),
     ] = None,
     pairs: Annotated[int | None, typer.Option("--pairs", metavar="N", help="Simulated pairs of frames.")] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Most passes over the training set.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of everything that is drawn.")] = None,
-    real: Annotated[
-        list[Path] | None,
-        typer.Option("--real", metavar="DIR", help="Real frames that artificial reals are put into; again for more."),
-    ] = None,
+    epochs: Epochs = None,
+    seed: SeedOrDefault = None,
+    real: RealFrames = None,
     held_out: Annotated[
         list[Path] | None,
         typer.Option("--held-out", metavar="DIR", help="Real frames that the model is only tested on; again for more."),
     ] = None,
     instrument: Instrument = None,
     gain: Gain = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Options of the training, a TOML file.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one of them, such as train.batch_size=512."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; one per core.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="Where the network is trained: cpu, cuda or cuda:N.")
-    ] = None,
+    config: OptionsFile = None,
+    set_: Annotated[list[str] | None, set_option("train.batch_size=512")] = None,
+    workers: Workers = None,
+    device: TrainingDevice = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget a training that was stopped in the folder, and begin anew.")
     ] = False,
@@ -152,10 +151,9 @@ def train(
     given = {
         "data.n_pairs": pairs, "data.seed": seed, "train.seed": seed, "train.epochs": epochs, "train.device": device,
         "label_noise.method": labels, "train.network": network, "train.chips": "film" if shared else None,
-        "data.workers": available_cores() if workers in (None, 0) else workers,
+        "data.workers": workers or available_cores(),
     }  # fmt: skip
-    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-    options = resolve_options(Training, config, [*overrides, *(set_ or ())])
+    options = resolve_options(Training, config, override_list(given, set_))
     _check_tests(test, data, per)
     _check_chips(data, per=per, shared=shared, finetune=finetune, fallback=fallback)
     if per is not None:
@@ -184,7 +182,7 @@ def train(
 
     card = _uninterrupted(work, out, quiet=quiet)
     if not quiet:
-        _print_card(card, out)
+        print_card(card, out)
 
 
 def _uninterrupted(work: Callable[[TrainingBars | None], Card], out: Path, *, quiet: bool) -> Card:
@@ -269,10 +267,9 @@ def _train_per_chip(
 
     # One GPU does not become quicker by sharing it.
     n = workers or (1 if options.train.device.startswith("cuda") else available_cores())
-    reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
     with training_bars(quiet=quiet) as bars, ProcessMap(n, lost=lost_chip) as pool:
         models = train_per_chip(
-            options, data, out, exclude=reasons, labels=version, base=base, fallback=fallback,
+            options, data, out, exclude=comma_names(exclude), labels=version, base=base, fallback=fallback,
             mapper=pool if n > 1 else map, restart=restart, progress=None if bars is None else bars.progress,
         )  # fmt: skip
     if quiet:
@@ -286,81 +283,6 @@ def _train_per_chip(
 def _opened(data: Path, exclude: str | None, version: str) -> StoredDataset:
     from gueststar.realbogus.stored import open_dataset
 
-    reasons = [name.strip() for name in (exclude or "").split(",") if name.strip()]
-    dataset = open_dataset(data, exclude=reasons, labels=version)
-    for item in dataset.damaged:
-        text = f"shard {item.shard} is skipped, {item.rows} rows: {item.reason}"
-        errors().print(text, style="yellow", markup=False, soft_wrap=True)
+    dataset = open_dataset(data, exclude=comma_names(exclude), labels=version)
+    warn_of_damage(dataset.damaged)
     return dataset
-
-
-def load_frames(
-    folders: list[Path] | None,
-    instrument: str | None,
-    gain: float | None,
-    progress: Callable[[str, int, int], None] | None,
-) -> dict[str, list[Image]] | None:
-    """Frames of each field in the folders, prepared; None without folders."""
-    from gueststar.cli.common import resolve
-    from gueststar.night.lights import load_lights
-
-    found: dict[str, list[Image]] = {}
-    for number, folder in enumerate(folders or (), 1):
-        own = folder / "instrument.toml"
-        settings = resolve(None, None, instrument=str(own) if own.is_file() else instrument, gain_e_adu=gain)
-        for field, images in load_lights(folder, settings).items():
-            found.setdefault(f"{folder.name} {field}".strip(), []).extend(images)
-        if progress is not None:
-            progress("real frames", number, len(folders or ()))
-    return found or None
-
-
-def _print_card(card: Card, out: Path) -> None:
-    lines = [
-        f"Model {card.name} {card.version} in {out}, {card.parameters} parameters",
-        f"threshold {card.threshold:.3f}: {card.threshold_meaning}",
-        *_trained(card.training),
-    ]
-    for line in lines:
-        output().print(line, markup=False, soft_wrap=True)
-    output().print(_measured(card.metrics))
-    output().print(
-        f"All figures are in {out / 'card.json'}; the curves are {out / 'roc.png'} and {out / 'training.png'}",
-        markup=False,
-        soft_wrap=True,
-    )
-    output().print(f"Use it with --set classify.model={out}", markup=False, soft_wrap=True)
-
-
-def _trained(training: Mapping[str, Any]) -> list[str]:
-    """How the training went, in words."""
-    if not training.get("history"):
-        return []
-    made, best, stopped = len(training["history"]), training["best_epoch"] + 1, training.get("stopped", "")
-    lines = [f"trained for {made} passes, the best is number {best}; stopped: {_STOPPED.get(stopped, stopped)}"]
-    if training.get("pieces_of_a_step", 1) > 1:
-        lines.append(f"steps were taken in {training['pieces_of_a_step']} pieces for want of memory")
-    return lines
-
-
-def _measured(metrics: Mapping[str, Any]) -> Table:
-    """What was measured, one row for each test set."""
-    from rich.table import Table
-
-    table = Table(title="Measured on parts that were not trained on", title_justify="left", box=None)
-    for name in ("set", "reals", "artifacts", "AUC", "false positives at TPR 90 %", "at TPR 98 %"):
-        table.add_column(name, justify="left" if name == "set" else "right")
-    for part in metrics.values():
-        if isinstance(part, Mapping) and "auc" in part:
-            points = {point["name"]: point["fpr"] for point in part["points"]}
-            rates = [_rate(points.get(name)) for name in ("TPR 0.9", "TPR 0.98")]
-            auc = f"{part['auc']:.4f} ± {part['auc_err']:.4f}"
-            table.add_row(str(part["name"]), str(part["n_real"]), str(part["n_bogus"]), auc, *rates)
-    return table
-
-
-def _rate(rate: Mapping[str, Any] | None) -> str:
-    """A share with its 95 % interval, in per cent."""
-    if rate is None:
-        return "-"
-    return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"

@@ -13,7 +13,7 @@ from gueststar.realbogus.watch import Watch
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from gueststar.realbogus.train import Epoch
+    from gueststar.realbogus.trained import Epoch
 
 __all__ = ["TrainingBars", "training_bars"]
 

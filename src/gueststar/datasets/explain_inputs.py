@@ -12,23 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gueststar.datasets.prepared_stamps import ScoreFiles, prepared_pieces
 from gueststar.datasets.products import FILES, read_products
-from gueststar.datasets.scoring import ScoreFiles, prepared_pieces
 from gueststar.datasets.stamp_sources import open_source
 from gueststar.errors import InputError
 from gueststar.realbogus.chips.names import CHIP_COLUMN
 from gueststar.realbogus.explain.candidate import Candidate
-from gueststar.realbogus.explain.explanation import ExplainedModel
-from gueststar.realbogus.explain.neighbours import FeatureRows, Neighbours, feature_function, nearest
+from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.scalars import scalars_of
-from gueststar.realbogus.score import LoadedModel
-from gueststar.realbogus.stored import StoredDataset, open_dataset
+from gueststar.realbogus.stored import open_dataset
 
-__all__ = ["Examples", "ExplainedRow", "nearest_examples", "read_explained"]
+__all__ = ["ExplainedRow", "read_explained"]
 
 _SHOWN = 12  # identifiers in a message
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,17 +55,6 @@ class ExplainedRow:
     columns: Mapping[str, float] = field(default_factory=dict)
     kind: str = ""
     row: int = -1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examples:
-    """Training examples nearest to a candidate: neighbours, stamps (n, 3, size, size) in sigma, and what they are."""
-
-    neighbours: Neighbours
-    cube: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    kinds: NDArray[np.str_]
-    snr: NDArray[np.float32]
 
 
 def read_explained(
@@ -258,59 +244,3 @@ def _numbers_of(ids: Sequence[str], names: NDArray[np.str_], path: str) -> list[
             raise InputError(f"{path}: {fault}; there are {shown}, {names.size} in all", path=path, candidate=wanted)
         numbers.append(int(fitting[0]))
     return numbers
-
-
-def nearest_examples(
-    data: str | Path | StoredDataset,
-    model: ExplainedModel,
-    row: ExplainedRow,
-    *,
-    rng: np.random.Generator,
-    n: int = 6,
-    sample: int = 2000,
-) -> Examples:
-    """Training examples that the network finds most like a candidate.
-
-    Parameters
-    ----------
-    data : path or StoredDataset
-        Its part ``train`` is looked at.
-    model : ExplainedModel
-    row : ExplainedRow
-        An example with the same identifier is left out: it is the candidate itself.
-    rng : Generator
-        Draws the sample.
-    n, sample : int
-        Examples that are wanted; rows that are looked at.
-
-    Raises
-    ------
-    InputError
-        When the set has no rows for training.
-    """
-    data = open_dataset(data) if not isinstance(data, StoredDataset) else data
-    there = data.split().train
-    if there.size == 0:
-        raise InputError(f"{data.folder} has no rows in its part train; give the set that the model was trained on")
-    chosen = data.select(np.sort(rng.choice(there, min(sample, there.size), replace=False)))
-    rows = np.flatnonzero(chosen["candidate_id"] != row.name)
-    names = [item.name for item in model.card.scalars]
-    numbers, size = chosen.scalars(names), model.card.stamp_size
-    chips = chosen[CHIP_COLUMN] if CHIP_COLUMN in chosen.column_names else np.full(len(chosen), "")
-    features = feature_function(model.card, model.weights)
-    parts = [
-        FeatureRows(part, features(chosen.stamps(part, size=size), np.ones((part.size, 3), np.float32), numbers[part],
-                                   chips[part]))
-        for part in np.array_split(rows, max(1, -(-rows.size // _BATCH)))
-    ]  # fmt: skip
-    item = row.candidate
-    own = features(item.cube[None], item.sigma[None], item.scalars[None], np.array([row.chip], np.str_))[0]
-    found = nearest(own, parts, n=n)
-    kinds = np.asarray(chosen["kind"], np.str_)[found.rows]
-    return Examples(
-        found,
-        chosen.stamps(found.rows, size=size),
-        chosen.labels[found.rows],
-        kinds,
-        np.asarray(chosen["snr"])[found.rows],
-    )

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from gueststar.datasets.explain_inputs import Examples, ExplainedRow, nearest_examples, read_explained
-from gueststar.datasets.scoring import ScoreFiles
+from gueststar.datasets.explain_examples import Examples, nearest_examples
+from gueststar.datasets.explain_inputs import ExplainedRow, read_explained
+from gueststar.datasets.prepared_stamps import ScoreFiles
 from gueststar.errors import InputError, OutputError
 from gueststar.night.folders import write_bytes
 from gueststar.realbogus.explain.candidate import PLANES
 from gueststar.realbogus.explain.explanation import NO_GRADIENTS, Explanation, explain, open_explained
-from gueststar.realbogus.score import load_model
+from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.stored import open_dataset
 from gueststar.report.evaluation_style import png_of
-from gueststar.report.explain_figure import Example, explain_figure, number_rows, number_text
+from gueststar.report.explain_figure import Example, explain_figure
+from gueststar.report.explain_numbers import number_rows, number_text
 
 __all__ = ["Explained", "explain_rows"]
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.damage import Damage, find_damage
 from gueststar.realbogus.manifest import read_manifest
-from gueststar.realbogus.stored import Damage, StoredDataset, find_damage, open_dataset
+from gueststar.realbogus.stored import StoredDataset, open_dataset
 from gueststar.realbogus.suspicion import REASONS
 
 __all__ = ["SetSummary", "Verification", "summarise", "verify_dataset"]

@@ -26,10 +26,12 @@ from gueststar.realbogus.label_cleaning.physics import PHYSICS_COLUMNS
 from gueststar.realbogus.label_cleaning.ranking import SuspectRules, Suspects, rank_suspects
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.stored import StoredDataset
-from gueststar.realbogus.train import Progress, Train
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress
 from gueststar.realbogus.watch import Watch
 from gueststar.report.evaluation_checks import check_training
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows, choose_rows, read_scores, score_model
+from gueststar.report.evaluation_models import Contender, read_scores, score_model
+from gueststar.report.evaluation_sample import EvaluatedRows, choose_rows
 
 __all__ = [
     "SUSPECT_COLUMNS",

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import ModelError
-from gueststar.realbogus.score import LoadedModel, score_stamps
+from gueststar.realbogus.loaded import LoadedModel
+from gueststar.realbogus.score import score_stamps
 
 __all__ = ["REASONS", "BatchScorer", "why_unscored"]
 

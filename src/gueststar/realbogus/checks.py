@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.realbogus.score import LoadedModel, score_stamps
+from gueststar.realbogus.loaded import LoadedModel
+from gueststar.realbogus.score import score_stamps
 
 __all__ = ["check_scores", "check_stamps"]
 

@@ -23,6 +23,7 @@ __all__ = [
     "Evaluation",
     "OperatingPoint",
     "Rate",
+    "Threshold",
     "auc",
     "auc_error",
     "clopper_pearson",
@@ -30,10 +31,13 @@ __all__ = [
     "operating_point",
     "rate",
     "roc_curve",
+    "single_threshold",
     "threshold_at_fpr",
     "threshold_at_tpr",
 ]
 
+#: Scores at and above it are called real; an array, shape (n,), has that of each row, as a set of models needs it.
+Threshold = float | NDArray[np.floating[Any]]
 #: Intervals (low, high) of |S/N| that are reported.
 SNR_STRATA: tuple[tuple[float, float], ...] = (
     (5, 7), (7, 10), (10, 20), (20, 40), (40, math.inf), (0, 20), (20, math.inf),
@@ -60,7 +64,7 @@ class OperatingPoint:
     name : str
         The condition, such as 'TPR 0.98'.
     threshold : float
-        Scores at and above it are called real.
+        Scores at and above it are called real; NaN where rows have different ones.
     tpr, fpr : Rate
         Completeness and false-positive rate there.
     resolved : bool
@@ -239,7 +243,7 @@ def threshold_at_fpr(real: NDArray[np.bool_], scores: NDArray[Any], wanted: floa
 
 
 def operating_point(
-    name: str, real: NDArray[np.bool_], scores: NDArray[Any], cut: float, resolved: bool = True
+    name: str, real: NDArray[np.bool_], scores: NDArray[Any], cut: Threshold, resolved: bool = True
 ) -> OperatingPoint:
     """What happens at the threshold `cut`; `resolved` is whether the sample suffices for the condition `name`."""
     # In double precision, because a threshold just above a score is none in single precision.
@@ -247,11 +251,17 @@ def operating_point(
     real = np.asarray(real, bool)
     return OperatingPoint(
         name,
-        cut,
+        single_threshold(cut),
         rate(int(called[real].sum()), int(real.sum())),
         rate(int(called[~real].sum()), int((~real).sum())),
         resolved,
     )
+
+
+def single_threshold(threshold: Threshold) -> float:
+    """The threshold of all rows; NaN where they have different ones."""
+    values = np.unique(threshold)
+    return float(values[0]) if values.size == 1 else float("nan")
 
 
 def rate(hits: int, trials: int) -> Rate:

@@ -22,7 +22,8 @@ from gueststar.errors import InputError
 from gueststar.realbogus.augment import Change
 
 if TYPE_CHECKING:
-    from gueststar.realbogus.train import Train, TrainingRows
+    from gueststar.realbogus.train_options import Train
+    from gueststar.realbogus.training_rows import TrainingRows
 
 __all__ = ["Batch", "Feed", "ahead"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gueststar.realbogus.train import Epoch, Trained
+    from gueststar.realbogus.trained import Epoch, Trained
 
 __all__ = ["CURVES_FILE", "HISTORY_FILE", "history_figure", "write_history"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gueststar.realbogus.split import GROUP_COLUMNS
 
-__all__ = ["MOST_GROUPS", "group_hash", "seen_groups", "training_groups", "training_span"]
+__all__ = ["MOST_GROUPS", "group_hash", "joined_training", "seen_groups", "training_groups", "training_span"]
 
 MOST_GROUPS = 20_000  #: of one column; a card does not grow beyond this
 
@@ -43,6 +43,34 @@ def training_span(mjd: NDArray[Any]) -> list[float] | None:
     times = np.asarray(mjd, np.float64)
     times = times[np.isfinite(times) & (times > 0)]
     return [float(times.min()), float(times.max())] if times.size else None
+
+
+def joined_training(data: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the models of a set were trained on, in the form of one card.
+
+    Parameters
+    ----------
+    data : mapping
+        ``training_data`` of the set.
+    cards : sequence of mapping
+        ``training_data`` of its models.
+
+    Returns
+    -------
+    dict
+        `data` with the groups that any of the models has seen, with the first and last time of them all, and under
+        ``other_hashes`` the other data sets.
+    """
+    groups: dict[str, set[str]] = {}
+    for card in cards:
+        for name, hashes in dict(card.get("groups") or {}).items():
+            groups.setdefault(name, set()).update(hashes)
+    times = [time for card in cards for time in card.get("mjd") or ()]
+    hashes = {str(card["hash"]) for card in cards if card.get("hash")}
+    return {
+        **data, "groups": {name: sorted(found) for name, found in groups.items()},
+        "mjd": [min(times), max(times)] if times else None, "other_hashes": sorted(hashes - {data.get("hash")}),
+    }  # fmt: skip
 
 
 def seen_groups(card_data: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -29,10 +29,13 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
-from gueststar.realbogus.network import SEEN_PLANES, StampNet, count_parameters
-from gueststar.realbogus.score import LoadedModel, model_of_chip, open_model, score_stamps, stamp_logits
+from gueststar.realbogus.loaded import LoadedModel, model_of_chip, open_model
+from gueststar.realbogus.network import StampNet, count_parameters
+from gueststar.realbogus.preprocess import SEEN_PLANES
+from gueststar.realbogus.score import score_stamps, stamp_logits
 from gueststar.realbogus.split import GROUP_COLUMNS, IMAGE_COLUMNS, Split
-from gueststar.realbogus.train import Train, Trained
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Trained
 
 __all__ = [
     "COMPLETENESS",

@@ -19,10 +19,10 @@ from gueststar.realbogus.card import Card, weights_hash
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import auc, threshold_at_tpr
+from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.package import COMPLETENESS
 from gueststar.realbogus.quantize import calibration_batches, quantized
 from gueststar.realbogus.recalibrate import Judged, dataset_parts, error_at, next_version, rows_for
-from gueststar.realbogus.score import LoadedModel, open_model
 
 __all__ = ["Parity", "Quantized", "compare", "quantize_model"]
 
@@ -163,7 +163,7 @@ def quantize_model(
     source = train if train.size else fit_rows
     rows = np.sort(np.random.default_rng(seed).permutation(source)[:stamps])
     made = make(weights, calibration_batches(dataset, old, rows=rows), name=old.name)
-    first = old.model_copy(update={"weights_hash": weights_hash(made), "check_scores": ()})
+    first = old.model_copy(update={"weights_hash": weights_hash(made), "trainable_hash": "", "check_scores": ()})
     new = open_model(first, made)
     population = str(old.calibration.get("population", "snr"))
     fitted, judged = Judged.of(new, dataset, fit_rows), Judged.of(new, dataset, check_rows)

@@ -22,8 +22,8 @@ from gueststar.realbogus.calibrate import (
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.package import images_of, logits_dataset
-from gueststar.realbogus.score import LoadedModel
 
 __all__ = ["Calibrated", "Judged", "calibrate_model", "next_version", "rows_for"]
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gueststar.errors import InputError
+from gueststar.realbogus.trained import Epoch
 
 if TYPE_CHECKING:
-    from gueststar.realbogus.train import Epoch, Loop
+    from gueststar.realbogus.train import Loop
 
 __all__ = ["LoopState", "draws", "epochs_of", "machinery", "set_draws", "set_machinery"]
 
@@ -95,8 +96,6 @@ _PLAIN = ("number", "step", "total", "seen", "best", "best_loss", "stopped")
 
 def epochs_of(rows: list[list[float]]) -> list[Epoch]:
     """Passes from their numbers."""
-    from gueststar.realbogus.train import Epoch  # it needs this module
-
     return [Epoch(*row) for row in rows]
 
 

@@ -11,8 +11,8 @@ from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import SNR_STRATA, Rate, clopper_pearson
+from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.recalibrate import Judged, next_version, rows_for
-from gueststar.realbogus.score import LoadedModel
 from gueststar.realbogus.thresholds import Threshold, threshold_for_fpr, threshold_for_nightly, threshold_for_tpr
 
 __all__ = ["Chosen", "Reached", "choose_threshold"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,15 @@ from scipy.sparse.csgraph import connected_components
 
 from gueststar.errors import InputError
 
-__all__ = ["GROUP_COLUMNS", "IMAGE_COLUMNS", "Split", "check_split", "connected_groups", "split_groups"]
+__all__ = [
+    "GROUP_COLUMNS",
+    "IMAGE_COLUMNS",
+    "Split",
+    "check_coded_split",
+    "check_split",
+    "connected_groups",
+    "split_groups",
+]
 
 #: Rows that share a value in any of these belong together.
 GROUP_COLUMNS: tuple[str, ...] = ("tile", "night", "reference")
@@ -133,3 +141,41 @@ def check_split(columns: Mapping[str, NDArray[Any]], split: Split, *, by: Sequen
                         column=column,
                         example=str(shared[0]),
                     )
+
+
+def check_coded_split(
+    split: Split, columns: Iterable[tuple[str, NDArray[np.integer[Any]], Sequence[str]]], *, n: int
+) -> None:
+    """`check_split` for columns of n rows that come as numbers, one after the other: quick, and flat in memory.
+
+    Parameters
+    ----------
+    split : Split
+    columns : iterable of (str, ndarray of int, sequence of str)
+        Name of a column, the code of each row (n,), the text of each code.
+    n : int
+
+    Raises
+    ------
+    InputError
+        Names the parts, the column and an example.
+    """
+    parts = split.parts()
+    part_of = np.full(n, -1, np.int8)
+    for number, (name, rows) in enumerate(parts.items()):
+        if (part_of[rows] >= 0).any():
+            raise InputError(f"rows of {name} are in another part, too; a row may be in one part only")
+        part_of[rows] = number
+    used = part_of >= 0
+    for column, codes, texts in columns:
+        seen = np.zeros((len(texts), len(parts)), bool)
+        seen[codes[used], part_of[used]] = True
+        crossing = np.flatnonzero(seen.sum(axis=1) > 1)
+        if crossing.size:
+            names = " and in ".join(part for part, there in zip(parts, seen[crossing[0]], strict=True) if there)
+            raise InputError(
+                f"{column} {texts[crossing[0]]!r} is in {names} ({crossing.size} such); the test would see what was "
+                "trained on",
+                column=column,
+                example=texts[crossing[0]],
+            )

@@ -31,7 +31,7 @@ from gueststar.options import Options
 from gueststar.realbogus.card import CARD_FILE, SET_FILE, STORE_FILE, WEIGHTS_FILE, Card, find_model, read_model
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.model_set import ModelSet, is_set, member_folder, read_set, set_hash
-from gueststar.realbogus.score import load_model, model_of_chip, open_model
+from gueststar.realbogus.loaded import load_model, model_of_chip, open_model
 
 __all__ = ["Entry", "Promotion", "Stored", "list_models", "promote", "read_store", "rollback", "verify_model"]
 

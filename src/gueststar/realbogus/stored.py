@@ -8,59 +8,25 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.damage import Damage, find_damage
 from gueststar.realbogus.label_versions import LabelVersion, read_label_version
-from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS, Manifest, Shard, file_hash, read_manifest
+from gueststar.realbogus.manifest import PARTS, SIGMA_COLUMNS, Manifest, Shard, read_manifest
+from gueststar.realbogus.row_batches import Batch, in_batches, shuffled
 from gueststar.realbogus.scalars import scalars_of
-from gueststar.realbogus.shard_files import ShardFiles, open_stamps
-from gueststar.realbogus.split import Split
-from gueststar.realbogus.suspicion import has_reason
+from gueststar.realbogus.shard_files import ShardFiles
+from gueststar.realbogus.shard_tables import ShardTables
+from gueststar.realbogus.split import Split, check_coded_split
+from gueststar.realbogus.suspicion import check_reasons, has_reason
 
-__all__ = ["Batch", "Damage", "StoredDataset", "open_dataset"]
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A shard that cannot be read: its name, what is wrong, and how many rows are lost with it."""
-
-    shard: str
-    reason: str
-    rows: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Some rows of a data set.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n,), int64
-        Their numbers in the set.
-    cube : ndarray, shape (n, 3, k, k), float32
-        Science, reference, difference in units of the sky noise of each plane; NaN where there are no data.
-    labels : ndarray, shape (n,), int8
-        1 real, 0 artifact, -1 neither.
-    columns : mapping of str to ndarray
-        The columns that were asked for, shape (n,) each.
-    """
-
-    rows: NDArray[np.int64]
-    cube: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    columns: Mapping[str, NDArray[Any]]
-
-    def __len__(self) -> int:
-        return len(self.rows)
+__all__ = ["StoredDataset", "open_dataset"]
 
 
 class StoredDataset:
@@ -95,24 +61,23 @@ class StoredDataset:
         self.damaged, self.excluded = tuple(damaged), tuple(excluded)
         self._shards = tuple(shards)
         self._files = ShardFiles([shard.files(folder)[0] for shard in shards])
-        self._schema = pq.read_schema(shards[0].files(folder)[1])
         self._chosen_by, self.label_version = "", ""
-        self._kept = [np.arange(shard.n, dtype=np.int32) for shard in shards]
+        self._use([np.arange(shard.n, dtype=np.int32) for shard in shards])
         if excluded:
             codes, texts = self.codes("suspicion")
             drop = np.array([has_reason(text, excluded) for text in texts], bool)[codes]
             ends = np.cumsum([0, *(shard.n for shard in shards)])
-            self._kept = [np.flatnonzero(~drop[a:b]).astype(np.int32) for a, b in pairwise(ends)]
-        self._number()
+            self._use([np.flatnonzero(~drop[a:b]).astype(np.int32) for a, b in pairwise(ends)])
         self.labels: NDArray[np.int8] = np.asarray(self["label"], np.int8)
         wrong = np.setdiff1d(self.labels, (-1, 0, 1))
         if wrong.size:
             raise InputError(f"{folder}: label {wrong[0]}: 1 is real, 0 artifact, -1 neither; there is nothing else")
 
-    def _number(self) -> None:
-        """Number the rows that are used."""
-        self._shard = np.repeat(np.arange(len(self._kept), dtype=np.int32), [len(kept) for kept in self._kept])
-        self._row = np.concatenate(self._kept) if self._kept else np.empty(0, np.int32)
+    def _use(self, kept: Sequence[NDArray[np.int32]]) -> None:
+        """Use some rows of each shard, and number them."""
+        self._tables = ShardTables([shard.files(self.folder)[1] for shard in self._shards], kept)
+        self._shard = np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in kept])
+        self._row = np.concatenate(kept)
 
     def numbers(self) -> NDArray[np.int64]:
         """Number of each row in the whole set, shape (n,): the same whatever is left out here."""
@@ -146,8 +111,7 @@ class StoredDataset:
         there = np.unique(shard).tolist() or [0]
         made._shards = tuple(self._shards[i] for i in there)
         made._files = ShardFiles([item.files(self.folder)[0] for item in made._shards])
-        made._kept = [row[shard == i] for i in there]
-        made._number()
+        made._use([row[shard == i] for i in there])
         made.labels = self.labels[rows]
         digest = hashlib.blake2b(f"{self.content_hash()} {len(self)} ".encode(), digest_size=16)
         digest.update(rows.astype(np.int64).tobytes())
@@ -161,14 +125,7 @@ class StoredDataset:
         """One column, shape (n,); texts as fixed-width strings. Nothing is kept: it is read again every time."""
         if name == "label" and self.label_version:
             return self.labels.copy()
-        if name not in self._schema.names:
-            raise InputError(f"the data set has no column {name!r}; it has {', '.join(self.column_names)}", column=name)
-        kind = self._schema.field(name).type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            codes, texts = self.codes(name)
-            return np.array(texts or ("",), np.str_)[codes]
-        pieces = [table[name].to_numpy()[kept] for table, kept in self._tables([name])]
-        return np.concatenate(pieces) if pieces else np.empty(0)
+        return self._tables.column(name)
 
     @property
     def stamp_size(self) -> int:
@@ -178,7 +135,7 @@ class StoredDataset:
     @property
     def column_names(self) -> tuple[str, ...]:
         """Columns that can be asked for."""
-        return tuple(self._schema.names)
+        return self._tables.names
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -195,15 +152,7 @@ class StoredDataset:
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """A text column as numbers: code of each row, and the text of each code."""
-        known: dict[str, int] = {}
-        pieces = []
-        for table, kept in self._tables([name], dictionary=True):
-            values = table[name].combine_chunks()
-            values = values.cast(pa.string()).dictionary_encode() if pa.types.is_null(values.type) else values
-            values = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
-            own = [known.setdefault(str(text), len(known)) for text in values.dictionary.to_pylist()]
-            pieces.append(np.asarray(own, np.int32)[values.indices.to_numpy(zero_copy_only=False)][kept])
-        return (np.concatenate(pieces) if pieces else np.empty(0, np.int32)), tuple(known)
+        return self._tables.codes(name)
 
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Measured numbers in the order of a model, shape (n, len(names)); NaN where the set lacks one."""
@@ -267,25 +216,7 @@ class StoredDataset:
         InputError
             Names the parts, the column and an example.
         """
-        part_of = np.full(len(self), -1, np.int8)
-        for number, (name, rows) in enumerate(split.parts().items()):
-            if (part_of[rows] >= 0).any():
-                raise InputError(f"rows of {name} are in another part, too; a row may be in one part only")
-            part_of[rows] = number
-        for column in self.manifest.group_by:
-            codes, texts = self.codes(column)
-            used = part_of >= 0
-            seen = np.zeros((len(texts), len(PARTS)), bool)
-            seen[codes[used], part_of[used]] = True
-            crossing = np.flatnonzero(seen.sum(axis=1) > 1)
-            if crossing.size:
-                names = " and in ".join(part for part, there in zip(PARTS, seen[crossing[0]], strict=True) if there)
-                raise InputError(
-                    f"{column} {texts[crossing[0]]!r} is in {names} ({crossing.size} such); the test would see what "
-                    "was trained on",
-                    column=column,
-                    example=texts[crossing[0]],
-                )
+        check_coded_split(split, ((name, *self.codes(name)) for name in self.manifest.group_by), n=len(self))
 
     def batches(
         self,
@@ -321,7 +252,9 @@ class StoredDataset:
         """
         chosen = self._chosen(rows)
         values = {name: self[name] for name in columns}
-        for part in _in_batches(self._order(chosen, rng, window), batch_size):
+        if rng is not None:
+            chosen = shuffled(chosen, self._shard[chosen], shards=len(self._shards), rng=rng, window=window)
+        for part in in_batches(chosen, batch_size):
             taken = {name: column[part] for name, column in values.items()}
             yield Batch(part, self.stamps(part, size=size), self.labels[part], taken)
 
@@ -334,29 +267,6 @@ class StoredDataset:
                 raise InputError(f"part {rows!r}: one of {', '.join(PARTS)}")
             return parts[rows]
         return np.asarray(rows, np.int64)
-
-    def _order(self, rows: NDArray[np.int64], rng: np.random.Generator | None, window: int | None) -> NDArray[np.int64]:
-        if rng is None:
-            return rows
-        if window is None:
-            return rng.permutation(rows)
-        place = rng.permutation(len(self._shards))[self._shard[rows]] // window
-        mixed = rng.permutation(rows.size)
-        return rows[mixed[np.argsort(place[mixed], kind="stable")]]
-
-    def _tables(self, columns: list[str], *, dictionary: bool = False) -> Iterator[tuple[pa.Table, NDArray[np.int32]]]:
-        """Columns of each shard, and which of its rows are used."""
-        for shard, kept in zip(self._shards, self._kept, strict=True):
-            path = shard.files(self.folder)[1]
-            try:
-                yield pq.read_table(path, columns=columns, read_dictionary=columns if dictionary else None), kept
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InputError(f"{path} cannot be read: {error}; look with `gueststar dataset verify`") from error
-
-
-def _in_batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, rows.size, size):
-        yield rows[start : start + size]
 
 
 def open_dataset(
@@ -388,8 +298,6 @@ def open_dataset(
     ConfigError
         When the set has no such version of its labels.
     """
-    from gueststar.realbogus.suspicion import check_reasons
-
     folder = Path(folder)
     exclude = check_reasons(exclude)
     manifest = read_manifest(folder)
@@ -404,36 +312,3 @@ def open_dataset(
         raise InputError(f"{folder}: none of {len(damaged)} shards can be read; the first: {damaged[0].reason}")
     made = StoredDataset(folder, manifest, sound, damaged, exclude)
     return made.relabelled(read_label_version(folder, labels, manifest)) if labels else made
-
-
-def find_damage(folder: Path, shard: Shard, manifest: Manifest, *, check_hashes: bool) -> str:
-    """Tell what is wrong with the files of a shard; empty when nothing is."""
-    stamps, rows = shard.files(folder)
-    for path, size, digest in (
-        (stamps, shard.stamps_bytes, shard.stamps_hash),
-        (rows, shard.rows_bytes, shard.rows_hash),
-    ):
-        try:
-            found = path.stat().st_size
-            if found != size:
-                return f"{path.name} has {found} bytes instead of {size}"
-            if check_hashes and file_hash(path) != digest:
-                return f"{path.name} was changed: its hash is not that of the manifest"
-        except OSError as error:
-            return f"{path.name} cannot be read: {error.strerror}"
-    try:
-        file = open_stamps(stamps)
-    except InputError as error:
-        return error.message
-    file.close()
-    try:
-        n = pq.read_metadata(rows).num_rows
-    except (OSError, pa.ArrowInvalid):
-        return f"{rows.name} is not a Parquet file"
-    k = manifest.stamp_size
-    if file.shape != (shard.n, 3, k, k) or n != shard.n or file.dtype != np.dtype(manifest.dtype):
-        return (
-            f"{shard.name} holds {file.dtype} stamps {file.shape} and {n} rows instead of {manifest.dtype} "
-            f"{(shard.n, 3, k, k)}"
-        )
-    return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from gueststar.realbogus.train import Epoch
+    from gueststar.realbogus.trained import Epoch
 
 __all__ = ["Keeper", "Watch"]
 

@@ -13,22 +13,17 @@ import numpy as np
 from gueststar import __version__
 from gueststar.errors import OutputError
 from gueststar.night.folders import replace_file
+from gueststar.realbogus.evaluate import single_threshold
 from gueststar.realbogus.evaluation.studies import StudyTable
 from gueststar.realbogus.stored import StoredDataset, open_dataset
 from gueststar.report.evaluation_checks import check_sample, check_training, contamination, time_note
 from gueststar.report.evaluation_figures import curve_figures
 from gueststar.report.evaluation_inputs import Chain, read_efficiency, read_second_labels, read_studies
+from gueststar.report.evaluation_models import Contender, distinct_names, read_scores, score_model
 from gueststar.report.evaluation_page import PageParts, evaluation_page, headline
 from gueststar.report.evaluation_pictures import gallery_of_files, gallery_of_misses
 from gueststar.report.evaluation_results import EvaluateOptions, Results, measure
-from gueststar.report.evaluation_sample import (
-    Contender,
-    EvaluatedRows,
-    choose_rows,
-    distinct_names,
-    read_scores,
-    score_model,
-)
+from gueststar.report.evaluation_sample import EvaluatedRows, choose_rows
 from gueststar.report.evaluation_snr_figures import snr_figures
 from gueststar.report.evaluation_studies import study_figures, study_rows
 from gueststar.report.evaluation_style import figure_uri, png_of
@@ -214,7 +209,8 @@ def _facts(parts: PageParts, chain: Chain | None) -> Mapping[str, Any]:
         models.append(
             {
                 "name": model.name, "origin": contender.origin, "facts": dict(contender.facts), "auc": model.auc,
-                "auc_err": model.auc_err, "threshold": model.threshold, "threshold_meaning": model.threshold_words,
+                "auc_err": model.auc_err, "threshold": single_threshold(model.threshold),
+                "threshold_text": model.threshold_text, "threshold_meaning": model.threshold_words,
                 "points": [point_row(item) for item in model.points],
                 "snr_cuts": [stratum_row(item) for item in model.cuts],
                 "snr_intervals": [stratum_row(item) for item in model.intervals],

@@ -9,7 +9,8 @@ import numpy as np
 from gueststar.errors import ConfigError
 from gueststar.realbogus.evaluate import auc, rate
 from gueststar.realbogus.lineage import seen_groups
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows
+from gueststar.report.evaluation_models import Contender, threshold_text
+from gueststar.report.evaluation_sample import EvaluatedRows
 
 __all__ = ["check_sample", "check_training", "contamination", "time_note"]
 
@@ -28,7 +29,8 @@ def check_training(chosen: EvaluatedRows, contender: Contender) -> list[str]:
     known, data = contender.training, chosen.data
     name, part = contender.name, chosen.part
     # Other labels make another hash; the rows are the same ones.
-    trained_on = {known.get("hash"), dict(known.get("labels") or {}).get("data_hash")} - {None, ""}
+    trained_on = {known.get("hash"), dict(known.get("labels") or {}).get("data_hash"), *known.get("other_hashes", ())}
+    trained_on -= {None, ""}
     if trained_on & {data.content_hash(), data.manifest.content_hash}:
         if part in ("train", "all"):
             raise ConfigError(
@@ -141,16 +143,17 @@ def contamination(chosen: EvaluatedRows) -> float:
 
 def _promise(chosen: EvaluatedRows, contender: Contender) -> list[str]:
     """Whether a threshold that was to keep 98 % of the reals does so here."""
-    called = contender.scores[chosen.real] >= np.float32(contender.threshold)
+    called = (contender.scores >= np.asarray(contender.threshold, np.float32))[chosen.real]
     if not called.size or not contender.threshold_meaning.startswith("98 %"):
         return []
     kept = rate(int(called.sum()), called.size)
     if kept.low <= 0.99 and kept.high >= 0.96:
         return []
+    limit, span = threshold_text(contender.threshold, 4), f"{100 * kept.low:.2f} to {100 * kept.high:.2f}"
     return [
-        f"{contender.name}: its threshold {contender.threshold:.4f} was to keep 98 % of the reals; here it keeps "
-        f"{100 * kept.value:.2f} % ({100 * kept.low:.2f} to {100 * kept.high:.2f}). These candidates are not like "
-        "those it was chosen on: choose it anew for them."
+        f"{contender.name}: its threshold {limit} was to keep 98 % of the reals; here it keeps "
+        f"{100 * kept.value:.2f} % ({span}). These candidates are not like those it was chosen on: choose it anew for "
+        "them."
     ]
 
 

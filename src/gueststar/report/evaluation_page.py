@@ -16,9 +16,10 @@ from gueststar.realbogus.evaluation.label_sets import seen_auc
 from gueststar.realbogus.evaluation.strata import BINNED, Stratum
 from gueststar.realbogus.evaluation.studies import STUDY_METRICS, StudyTable
 from gueststar.report.evaluation_inputs import Chain
+from gueststar.report.evaluation_models import Contender
 from gueststar.report.evaluation_pictures import FileGallery, StampPicture
 from gueststar.report.evaluation_results import CLASSES, EvaluateOptions, ModelResults, Results
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows
+from gueststar.report.evaluation_sample import EvaluatedRows
 from gueststar.report.evaluation_style import heat
 
 __all__ = ["PageParts", "evaluation_page", "headline"]
@@ -88,9 +89,9 @@ def headline(results: Results, options: EvaluateOptions) -> str:
     if model.curve is None:
         at = model.at_threshold
         if at.tpr.trials:
-            return f"At its threshold {model.threshold:.3f} {model.name} keeps {percent(at.tpr)} of the reals."
+            return f"At its threshold {model.threshold_text} {model.name} keeps {percent(at.tpr)} of the reals."
         return (
-            f"At its threshold {model.threshold:.3f} {count(round(night.artifacts * at.fpr.value))} of "
+            f"At its threshold {model.threshold_text} {count(round(night.artifacts * at.fpr.value))} of "
             f"{night.artifacts:,} artifacts a night pass {model.name}."
         )
     item = model.point("TPR 0.98")
@@ -123,7 +124,7 @@ def _cards(parts: PageParts) -> list[dict[str, str]]:
                            f"{low.fpr.trials:,} artifacts; 10,000 are needed"))  # fmt: skip
     complete = f"{percent(at.tpr)} complete" if at.tpr.trials else "–"
     passing = f"{percent(at.fpr)} of artifacts pass" if at.fpr.trials else "no artifacts"
-    cards.append(_card(f"{model.threshold:.3f}", "common threshold", f"{complete}; {passing}"))
+    cards.append(_card(f"{model.threshold_text}", "common threshold", f"{complete}; {passing}"))
     if model.calibration is not None and model.balanced is not None:
         cards.append(_card(f"{model.calibration.ece:.4f}", "calibration error (ECE)",
                            f"{model.balanced.ece:.4f} with classes of equal weight"))  # fmt: skip

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.plots import triplet_pixels
+from gueststar.report.evaluation_models import Contender
 from gueststar.report.evaluation_results import Results
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows
+from gueststar.report.evaluation_sample import EvaluatedRows
 
 __all__ = ["FileGallery", "StampPicture", "gallery_of_files", "gallery_of_misses", "triplet_uri"]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from gueststar.errors import ConfigError
 from gueststar.options import Options
-from gueststar.realbogus.evaluate import OperatingPoint, auc, auc_error, operating_point, threshold_at_tpr
+from gueststar.realbogus.evaluate import OperatingPoint, Threshold, auc, auc_error, operating_point, threshold_at_tpr
 from gueststar.realbogus.evaluation.calibration_curve import CalibrationCurve, calibration_curve
 from gueststar.realbogus.evaluation.causes import CAUSE_COLUMNS, likely_causes
 from gueststar.realbogus.evaluation.chips import ChipSummary, summarise_chips
@@ -31,7 +31,8 @@ from gueststar.realbogus.evaluation.strata import (
     class_strata,
     snr_strata,
 )
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows
+from gueststar.report.evaluation_models import Contender, threshold_text
+from gueststar.report.evaluation_sample import EvaluatedRows
 
 __all__ = ["CLASSES", "EvaluateOptions", "ModelResults", "Results", "measure"]
 
@@ -81,8 +82,9 @@ class ModelResults:
     Parameters
     ----------
     name : str
-    threshold : float
-        The common one: of the options, of the model, or, where neither is known, of the completeness asked for.
+    threshold : float or ndarray, shape (n,)
+        The common one: of the options, of the model, or, where neither is known, of the completeness asked for. Of a
+        set of models that of each row.
     threshold_words : str
     at_threshold : OperatingPoint
     auc, auc_err : float
@@ -101,7 +103,7 @@ class ModelResults:
     """
 
     name: str
-    threshold: float
+    threshold: Threshold
     threshold_words: str
     at_threshold: OperatingPoint
     auc: float
@@ -117,6 +119,11 @@ class ModelResults:
     balanced: CalibrationCurve | None
     ranks: tuple[Rank, ...]
     night_ranks: tuple[Rank, ...]
+
+    @property
+    def threshold_text(self) -> str:
+        """The common threshold in words, three digits."""
+        return threshold_text(self.threshold)
 
     def point(self, name: str) -> NightPoint:
         """One operating point by name, such as 'TPR 0.98'."""
@@ -240,10 +247,10 @@ def _model(chosen: EvaluatedRows, contender: Contender, options: EvaluateOptions
 
 def _threshold(
     real: NDArray[np.bool_], scores: NDArray[np.float64], contender: Contender, options: EvaluateOptions
-) -> tuple[float, str]:
+) -> tuple[Threshold, str]:
     if options.threshold is not None:
         return float(np.float32(options.threshold)), "given"
-    if np.isfinite(contender.threshold):
+    if np.isfinite(contender.threshold).all():
         return contender.threshold, contender.threshold_meaning or "of the model"
     if not real.any():
         raise ConfigError(
@@ -294,14 +301,14 @@ def _label_sets(
     return tuple(
         compare_label_sets(
             first, second[chosen.rows], item.scores, model=item.name, names=("label", name),
-            threshold=item.threshold if np.isfinite(item.threshold) else None,
+            threshold=item.threshold if np.isfinite(item.threshold).all() else None,
         )
         for item in contenders
     )  # fmt: skip
 
 
 def _misses(
-    chosen: EvaluatedRows, scores: NDArray[np.float64], threshold: float, options: EvaluateOptions
+    chosen: EvaluatedRows, scores: NDArray[np.float64], threshold: Threshold, options: EvaluateOptions
 ) -> dict[str, Any]:
     """False positives and false negatives of the first model."""
     fp_rows = np.flatnonzero(~chosen.real & (scores >= threshold))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gueststar.realbogus.evaluate import Threshold
 from gueststar.realbogus.evaluation.strata import SNR_CUTS, Judged, rocs_of_cuts
+from gueststar.report.evaluation_models import threshold_text
 from gueststar.report.evaluation_results import ModelResults
 from gueststar.report.evaluation_style import BOGUS, INK, MODELS, REAL, STYLES, axes_of, finish
 
@@ -34,7 +36,7 @@ def snr_figures(
     yield "scores", _scores(real, scores, model.threshold)
     if np.isfinite(snr).any():
         yield "snr_histograms", _histograms(real, scores >= model.threshold, snr)
-        yield "snr_scores", _by_strength(real, scores, snr, model.threshold)
+        yield "snr_scores", _by_strength(real, scores >= model.threshold, snr)
         if real.any() and not real.all():
             yield "snr_roc", _roc(Judged(real, scores, model.threshold), snr, model)
 
@@ -95,13 +97,15 @@ def _roc(judged: Judged, snr: NDArray[Any], model: ModelResults) -> Figure:
     return figure
 
 
-def _scores(real: NDArray[np.bool_], scores: NDArray[Any], threshold: float) -> Figure:
+def _scores(real: NDArray[np.bool_], scores: NDArray[Any], threshold: Threshold) -> Figure:
     figure, (axes,) = axes_of()
     bins = np.linspace(0.0, 1.0, 51).tolist()
     for rows, colour, words in ((~real, BOGUS, "artifacts"), (real, REAL, "reals")):
         axes.hist(scores[rows], bins=bins, histtype="stepfilled", fc=colour, alpha=0.2)
         axes.hist(scores[rows], bins=bins, histtype="step", ec=colour, lw=1.5, label=f"{words} ({int(rows.sum()):,})")
-    axes.axvline(threshold, color=INK, lw=1.1, ls="--", label=f"threshold {threshold:.3f}")
+    for limit in np.unique(threshold)[[0, -1]].tolist():
+        axes.axvline(limit, color=INK, lw=1.1, ls="--")
+    axes.plot([], [], color=INK, lw=1.1, ls="--", label=f"threshold {threshold_text(threshold)}")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.6)
     axes.set_xlim(0.0, 1.0)
@@ -109,7 +113,7 @@ def _scores(real: NDArray[np.bool_], scores: NDArray[Any], threshold: float) -> 
     return figure
 
 
-def _by_strength(real: NDArray[np.bool_], scores: NDArray[Any], snr: NDArray[Any], threshold: float) -> Figure:
+def _by_strength(real: NDArray[np.bool_], called: NDArray[np.bool_], snr: NDArray[Any]) -> Figure:
     """Misses and false positives along the S/N, at the common threshold."""
     from gueststar.realbogus.evaluate import rate
 
@@ -121,8 +125,8 @@ def _by_strength(real: NDArray[np.bool_], scores: NDArray[Any], snr: NDArray[Any
         for a, b in pairwise(edges):
             mine = rows & known & (snr >= a) & (snr < b)
             if mine.sum() >= 5:
-                called = scores[mine] >= threshold
-                found = rate(int((~called).sum() if miss else called.sum()), int(mine.sum()))
+                hits = int(called[mine].sum())
+                found = rate(int(mine.sum()) - hits if miss else hits, int(mine.sum()))
                 at.append(float(np.median(snr[mine])))
                 share.append(100 * found.value)
                 low.append(100 * (found.value - found.low))

@@ -19,8 +19,9 @@ from gueststar.realbogus.evaluation.chips import chip_name
 from gueststar.realbogus.evaluation.compare import METRICS
 from gueststar.realbogus.evaluation.curves import NightPoint
 from gueststar.realbogus.evaluation.strata import Stratum
+from gueststar.report.evaluation_models import Contender
 from gueststar.report.evaluation_results import ModelResults, Results
-from gueststar.report.evaluation_sample import Contender, EvaluatedRows
+from gueststar.report.evaluation_sample import EvaluatedRows
 
 __all__ = ["TABLES", "csv_bytes", "json_text", "parquet_bytes", "result_tables", "score_table"]
 
@@ -145,9 +146,10 @@ def score_table(chosen: EvaluatedRows, contenders: Sequence[Contender], where: A
         columns["rb_score" if number == 0 else f"rb_score {contender.name}"] = contender.scores[at]
     table = pa.table(columns)
     first = contenders[0]
-    if where is None and math.isfinite(first.threshold):
+    if where is None and np.isfinite(first.threshold).all():
         # What an evaluation of these scores needs to know of the model.
-        table = table.append_column("rb_threshold", pa.repeat(pa.scalar(first.threshold, pa.float32()), len(table)))
+        limits = np.broadcast_to(np.asarray(first.threshold, np.float32), len(table))
+        table = table.append_column("rb_threshold", pa.array(limits))
         table = table.append_column("rb_model", pa.repeat(first.name, len(table)).dictionary_encode())
     return table
 

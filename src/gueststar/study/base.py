@@ -17,8 +17,10 @@ from gueststar.options import Options
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.network import MeanNet
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress, Train, Trained, predict
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
 from gueststar.study.material import Material, open_material
 from gueststar.study.results import Findings, Results
 

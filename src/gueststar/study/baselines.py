@@ -8,7 +8,8 @@ from pydantic import Field
 
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.networks import NetworkName, seen_size
-from gueststar.realbogus.train import Progress, Train
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import arm_panels
 from gueststar.study.material import Material

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from gueststar.realbogus.network import SEEN_SIZE
-from gueststar.realbogus.train import Progress
+from gueststar.realbogus.preprocess import SEEN_SIZE
+from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import arm_panels
 from gueststar.study.material import Material

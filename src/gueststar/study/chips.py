@@ -27,8 +27,10 @@ from gueststar.errors import InputError
 from gueststar.realbogus.chips.finetune import FineTune, fine_tune
 from gueststar.realbogus.chips.names import CHIP_COLUMN, dataset_chips
 from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress, predict, train_network
+from gueststar.realbogus.train import train_network
+from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, steps_of, train_and_score
 from gueststar.study.chip_findings import chip_findings, draw_chips
 from gueststar.study.material import Material

@@ -21,7 +21,7 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.label_noise.flagged import without
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress
+from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import COLOURS, arm_panels, dots, new_figure, tidy
 from gueststar.study.material import Material, open_material

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress
+from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import COLOURS, drawn_value, lowest, new_figure, percent_axis, seed_values, tidy, words_of
 from gueststar.study.material import Material, some_groups

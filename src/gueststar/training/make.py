@@ -20,7 +20,7 @@ from gueststar.ingest.prepare import Ingest, measure_image
 from gueststar.memory import keep_freed_memory
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table
-from gueststar.realbogus.train import Progress
+from gueststar.realbogus.trained import Progress
 from gueststar.realbogus.writer import DatasetWriter
 from gueststar.simulate.causes import REAL_KINDS
 from gueststar.simulate.night import simulate_pair

@@ -35,14 +35,15 @@ from gueststar.realbogus.chips.model_set import (
 from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.evaluate import auc
 from gueststar.realbogus.files import CARD_FILE, TRAINABLE_FILE, WEIGHTS_FILE
+from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.package import score_dataset
-from gueststar.realbogus.score import load_model
 from gueststar.realbogus.stored import StoredDataset, open_dataset
 from gueststar.training.chip_plan import plan_chips
+from gueststar.training.options import Training
+from gueststar.training.stored import train_stored
 
 if TYPE_CHECKING:
-    from gueststar.realbogus.train import Progress
-    from gueststar.training import Training
+    from gueststar.realbogus.trained import Progress
 
 __all__ = ["ChipResult", "ChipTask", "Mapper", "lost_chip", "train_per_chip"]
 
@@ -172,8 +173,6 @@ def train_per_chip(
 
 def train_chip(task: ChipTask) -> ChipResult:
     """Train the model of a chip unless it is there, and measure it and the fallback; may run in another process."""
-    from gueststar.training import train_stored
-
     whole = open_dataset(task.data, exclude=task.exclude, labels=task.labels)
     codes, names = dataset_chips(whole)
     dataset = whole.select(np.flatnonzero(codes == names.index(task.chip)))
@@ -269,8 +268,6 @@ def _make_fallback(
     progress: Progress | None,
 ) -> str:
     """Have the fallback in its folder; returns where it comes from, in words."""
-    from gueststar.training import train_stored
-
     folder = out / FALLBACK_FOLDER
     if which == "all":
         recipe = _hash_of(options, dataset, None)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.package import judge
-from gueststar.realbogus.score import LoadedModel
 from gueststar.realbogus.split import GROUP_COLUMNS
 from gueststar.realbogus.stored import StoredDataset
 
@@ -57,6 +57,8 @@ def tested(model: LoadedModel, tests: Mapping[str, StoredDataset]) -> dict[str, 
     for name, data in tests.items():
         rows = rows_to_test(data)
         found[name] = judge(model, data, rows, name=name)[1]
+        if "chain" not in data.column_names:
+            continue
         usual = rows[np.asarray(data["chain"])[rows] == "default"]
         if 0 < usual.size < rows.size:
             found[f"{name}_default_chain"] = judge(model, data, usual, name=f"{name}, default chain")[1]

@@ -21,7 +21,10 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Loop, Progress, Train, Trained, prepare
+from gueststar.realbogus.train import Loop
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
+from gueststar.realbogus.training_rows import prepare
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["FineTune", "fewer_rows", "fine_tune"]

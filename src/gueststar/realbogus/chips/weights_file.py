@@ -23,10 +23,11 @@ from gueststar.options import Options
 from gueststar.realbogus.card import Card, CardScalar, find_model, read_model, weights_hash
 from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
 from gueststar.realbogus.files import TRAINABLE_FILE
-from gueststar.realbogus.network import SEEN_PLANES, RealBogusNet
+from gueststar.realbogus.network import RealBogusNet
+from gueststar.realbogus.preprocess import SEEN_PLANES
 from gueststar.realbogus.scalars import Scalar
 
-__all__ = ["Blueprint", "pack_network", "read_trainable"]
+__all__ = ["Blueprint", "pack_network", "read_trainable", "trainable_bytes"]
 
 _BLUEPRINT = "network.json"
 _WHY = "it can be used for scoring, not be trained further"
@@ -83,16 +84,31 @@ def read_trainable(model: str | Path) -> tuple[Card, RealBogusNet]:
         When the model has no weights file, or it was changed, is damaged, or of a later version.
     """
     card, _ = read_model(model)
-    folder = find_model(model)
-    if is_set(folder):
-        folder = member_folder(folder, read_set(folder).fallback)
-    path = folder / TRAINABLE_FILE
-    if not card.trainable_hash or not path.is_file():
+    data = trainable_bytes(model)
+    if not data:
         raise ModelError(
             f"model {str(model)!r} has no {TRAINABLE_FILE}: {_WHY}. Models of this version of gueststar have one, "
             "unless they are the mean of several networks or of another kind; train a new one, and start from that",
             model=str(model),
         )
+    return card, _unpacked(data, str(model))
+
+
+def trainable_bytes(model: str | Path) -> bytes:
+    """Contents of the weights file of a model, for a new version with the same weights; empty when it has none.
+
+    Raises
+    ------
+    ModelError
+        When the file was changed.
+    """
+    card, _ = read_model(model)
+    folder = find_model(model)
+    if is_set(folder):
+        folder = member_folder(folder, read_set(folder).fallback)
+    path = folder / TRAINABLE_FILE
+    if not card.trainable_hash or not path.is_file():
+        return b""
     data = path.read_bytes()
     found = weights_hash(data)
     if found != card.trainable_hash:
@@ -101,7 +117,7 @@ def read_trainable(model: str | Path) -> tuple[Card, RealBogusNet]:
             f"({card.trainable_hash[:12]}...); copy the folder again",
             model=str(model),
         )
-    return card, _unpacked(data, str(model))
+    return data
 
 
 def _unpacked(data: bytes, name: str) -> RealBogusNet:

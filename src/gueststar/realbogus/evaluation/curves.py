@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gueststar.errors import InputError
 from gueststar.realbogus.evaluate import (
     OperatingPoint,
+    Threshold,
     operating_point,
     roc_curve,
     threshold_at_fpr,
@@ -116,7 +117,7 @@ def operating_points(
     real: NDArray[np.bool_],
     scores: NDArray[Any],
     *,
-    threshold: float | None = None,
+    threshold: Threshold | None = None,
     tpr: Sequence[float] = TPR,
     fpr: Sequence[float] = FPR,
 ) -> tuple[OperatingPoint, ...]:
@@ -129,8 +130,8 @@ def operating_points(
     ----------
     real : ndarray of bool, shape (n,)
     scores : ndarray, shape (n,)
-    threshold : float, optional
-        Of the model; the point is called 'card'.
+    threshold : float or ndarray, shape (n,), optional
+        Of the model, or of the model of each row; the point is called 'card'.
     tpr, fpr : sequence of float
         The points are called 'TPR 0.98', 'FPR 0.001'. They are `resolved` when at least 10 rows decide them.
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gueststar.realbogus.evaluate import Threshold
+
 __all__ = ["FalsePositives", "FileCount", "false_positives_by_file", "worst_false_negatives"]
 
 
@@ -74,7 +76,7 @@ class FalsePositives:
 def false_positives_by_file(
     real: NDArray[np.bool_],
     scores: NDArray[Any],
-    threshold: float,
+    threshold: Threshold,
     images: NDArray[np.integer[Any]],
     names: Sequence[str],
     *,
@@ -88,7 +90,7 @@ def false_positives_by_file(
     ----------
     real : ndarray of bool, shape (n,)
     scores : ndarray, shape (n,)
-    threshold : float
+    threshold : float or ndarray, shape (n,)
     images : ndarray of int, shape (n,)
         Number of the image of each row.
     names : sequence of str
@@ -127,7 +129,7 @@ def false_positives_by_file(
 
 
 def worst_false_negatives(
-    real: NDArray[np.bool_], scores: NDArray[Any], threshold: float, *, most: int = 60
+    real: NDArray[np.bool_], scores: NDArray[Any], threshold: Threshold, *, most: int = 60
 ) -> NDArray[np.int64]:
     """Rows of the missed reals, lowest score first."""
     rows = np.flatnonzero(real & (scores < threshold))

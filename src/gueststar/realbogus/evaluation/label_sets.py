@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.realbogus.evaluate import OperatingPoint, auc, auc_error
+from gueststar.realbogus.evaluate import OperatingPoint, Threshold, auc, auc_error
 from gueststar.realbogus.evaluation.curves import operating_points
 
 __all__ = ["LabelSets", "LabelledScores", "compare_label_sets", "seen_auc"]
@@ -77,7 +77,7 @@ def compare_label_sets(
     *,
     model: str = "",
     names: tuple[str, str] = ("label", "other"),
-    threshold: float | None = None,
+    threshold: Threshold | None = None,
 ) -> LabelSets:
     """Measure scores against two sets of labels.
 
@@ -89,8 +89,8 @@ def compare_label_sets(
     model : str
     names : (str, str)
         What the sets are called.
-    threshold : float, optional
-        Of the model.
+    threshold : float or ndarray, shape (n,), optional
+        Of the model, or of the model of each row.
 
     Raises
     ------
@@ -115,11 +115,12 @@ def compare_label_sets(
 
 
 def _measure(
-    labels: NDArray[np.integer[Any]], scores: NDArray[np.float64], name: str, threshold: float | None
+    labels: NDArray[np.integer[Any]], scores: NDArray[np.float64], name: str, threshold: Threshold | None
 ) -> LabelledScores:
     used = labels >= 0
     real, kept = labels[used] == 1, scores[used]
     if not real.any() or real.all():
         raise InputError(f"{name} has {int(real.sum())} reals and {int((~real).sum())} artifacts; both are needed")
-    points = operating_points(real, kept, threshold=threshold)
+    own = None if threshold is None else np.broadcast_to(threshold, labels.shape)[used]
+    points = operating_points(real, kept, threshold=own)
     return LabelledScores(name, int(real.sum()), int((~real).sum()), auc(real, kept), auc_error(real, kept), points)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.realbogus.evaluate import Rate, auc, auc_error, rate, roc_curve, threshold_at_tpr
+from gueststar.realbogus.evaluate import Rate, Threshold, auc, auc_error, rate, roc_curve, threshold_at_tpr
 
 __all__ = [
     "BINNED",
@@ -61,13 +61,13 @@ class Judged:
     ----------
     real : ndarray of bool, shape (n,)
     scores : ndarray, shape (n,)
-    threshold : float
-        The common one.
+    threshold : float or ndarray, shape (n,)
+        The common one, or that of the model of each row.
     """
 
     real: NDArray[np.bool_]
     scores: NDArray[Any]
-    threshold: float
+    threshold: Threshold
 
     def __post_init__(self) -> None:
         if self.real.shape != self.scores.shape or self.real.ndim != 1:
@@ -194,7 +194,7 @@ def _stratum(
 ) -> Stratum:
     real, scores = judged.real[inside], np.asarray(judged.scores[inside], np.float64)
     n_real, n_bogus = int(real.sum()), int((~real).sum())
-    called = scores >= judged.threshold
+    called = scores >= np.broadcast_to(judged.threshold, inside.shape)[inside]
     cut = threshold_at_tpr(real, scores, wanted) if n_real else math.nan
     passing_all = len(bogus) - int(np.searchsorted(bogus, cut)) if n_real else 0
     return Stratum(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.realbogus.score import LoadedModel, stamp_logits
+from gueststar.realbogus.loaded import LoadedModel
+from gueststar.realbogus.score import stamp_logits
 
 __all__ = ["PLANES", "Candidate", "Logits", "model_logits"]
 

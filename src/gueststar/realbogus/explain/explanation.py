@@ -19,7 +19,7 @@ from gueststar.realbogus.explain.candidate import Candidate, Logits, model_logit
 from gueststar.realbogus.explain.occlusion import Ablation, Occlusion, ablate, occlude, rank_agreement
 from gueststar.realbogus.explain.sanity import DeletionCurve, deletion_curve, random_deletion_curve
 from gueststar.realbogus.explain.standard import Standard, read_standard
-from gueststar.realbogus.score import LoadedModel, load_model
+from gueststar.realbogus.loaded import LoadedModel, load_model
 
 if TYPE_CHECKING:
     from gueststar.realbogus.network import RealBogusNet

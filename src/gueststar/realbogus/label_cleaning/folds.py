@@ -12,9 +12,11 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.label_noise.ensemble import other_seed
 from gueststar.realbogus.label_noise.flagged import deal_groups, of_fold
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import GROUP_COLUMNS, Split, connected_groups
-from gueststar.realbogus.train import Progress, Train, predict
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["out_of_fold_logits"]

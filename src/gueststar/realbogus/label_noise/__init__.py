@@ -27,7 +27,9 @@ from gueststar.options import Options
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress, Train, Trained, train_network
+from gueststar.realbogus.train import train_network
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["LabelNoise", "train_robust"]

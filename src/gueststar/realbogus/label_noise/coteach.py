@@ -25,21 +25,14 @@ from gueststar.realbogus.feed import Batch
 from gueststar.realbogus.label_noise.forget import estimate_contamination, forgotten, kept_weights, ramp
 from gueststar.realbogus.network import MeanNet
 from gueststar.realbogus.pieces import Pieces
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.resume import draws, epochs_of, machinery, set_draws, set_machinery
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import (
-    Epoch,
-    Loop,
-    Progress,
-    Train,
-    Trained,
-    TrainingRows,
-    new_network,
-    predict,
-    prepare,
-    went_astray,
-)
+from gueststar.realbogus.train import Loop, new_network, went_astray
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Epoch, Progress, Trained
+from gueststar.realbogus.training_rows import TrainingRows, prepare
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["train"]

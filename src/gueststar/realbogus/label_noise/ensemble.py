@@ -8,9 +8,12 @@ import numpy as np
 
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.network import MeanNet
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Progress, Train, Trained, predict, train_network
+from gueststar.realbogus.train import train_network
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["other_seed", "train"]

@@ -16,9 +16,13 @@ from gueststar.errors import InputError
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.label_noise.ensemble import other_seed
 from gueststar.realbogus.label_noise.forget import LARGEST_RATE
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import GROUP_COLUMNS, Split, connected_groups
-from gueststar.realbogus.train import Progress, Train, Trained, TrainingRows, predict, prepare, train_network
+from gueststar.realbogus.train import train_network
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
+from gueststar.realbogus.training_rows import TrainingRows, prepare
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["deal_groups", "flag", "folds_of", "of_fold", "train", "without"]

@@ -37,9 +37,13 @@ from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.feed import Batch
 from gueststar.realbogus.label_noise.flagged import flag, without
 from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
-from gueststar.realbogus.train import Loop, Progress, Train, Trained, TrainingRows, new_network, predict, prepare
+from gueststar.realbogus.train import Loop, new_network
+from gueststar.realbogus.train_options import Train
+from gueststar.realbogus.trained import Progress, Trained
+from gueststar.realbogus.training_rows import TrainingRows, prepare
 from gueststar.realbogus.watch import Watch
 
 __all__ = ["SmoothLoop", "ranking", "smoothness", "train"]

@@ -19,15 +19,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from gueststar.errors import InputError
-from gueststar.realbogus.network import SEEN_SIZE, RealBogusNet, StampNet
+from gueststar.realbogus.network import RealBogusNet, StampNet
 from gueststar.realbogus.networks.braai import Braai
 from gueststar.realbogus.networks.pixel_net import PixelNet
 from gueststar.realbogus.networks.seed_cnn import SeedCnn
 from gueststar.realbogus.networks.takahashi import TakahashiComplex, TakahashiSimple
+from gueststar.realbogus.preprocess import SEEN_SIZE
 from gueststar.realbogus.scalars import Scalar
 
 if TYPE_CHECKING:
-    from gueststar.realbogus.train import Train
+    from gueststar.realbogus.train_options import Train
 
 __all__ = ["NetworkName", "build_network", "check_size", "seen_size", "shown_scalars"]
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gueststar.realbogus.network import Preprocess, StampNet
+from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.preprocess import Preprocess
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
 __all__ = ["PixelNet", "glorot"]

@@ -20,9 +20,9 @@ from typing import cast
 
 from torch import Tensor
 
-from gueststar.realbogus.network import SEEN_SIZE, asinh
 from gueststar.realbogus.networks.pixel_net import PixelNet
 from gueststar.realbogus.networks.takahashi import simple_layers
+from gueststar.realbogus.preprocess import SEEN_SIZE, asinh
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
 __all__ = ["SeedCnn"]

@@ -1,0 +1,100 @@
+"""Train a network, describe and measure it, and write its folder; a training that was stopped goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gueststar.errors import OutputError
+from gueststar.realbogus.card import CARD_FILE, Card, weights_hash, write_model
+from gueststar.realbogus.checkpoint import Checkpoint, identity
+from gueststar.realbogus.chips.finetune import fine_tune
+from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.figure import roc_figure
+from gueststar.realbogus.history import write_history
+from gueststar.realbogus.label_noise import train_robust
+from gueststar.realbogus.loaded import LoadedModel, open_model
+from gueststar.realbogus.package import describe_model, score_dataset
+from gueststar.realbogus.split import Split
+from gueststar.realbogus.trained import Progress
+from gueststar.realbogus.watch import Watch
+from gueststar.training.options import Training
+
+__all__ = ["check_free", "write_trained"]
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds a model.
+
+    Raises
+    ------
+    OutputError
+        When it does.
+    """
+    if (folder / CARD_FILE).exists():
+        raise OutputError(f"{folder} holds a model already; remove it or choose another folder", path=str(folder))
+
+
+def write_trained(
+    options: Training,
+    dataset: LabelledStamps,
+    split: Split,
+    out: str | Path,
+    *,
+    measure: Callable[[LoadedModel], dict[str, Any]],
+    shown: NDArray[np.int64],
+    title: str,
+    caveats: Sequence[str],
+    base: str | Path | None = None,
+    notes: Mapping[str, Any] | None = None,
+    progress: Progress | None,
+    watch: Watch | None,
+    restart: bool,
+) -> Card:
+    """Train, describe, measure and write a model, with the curve of the rows `shown`."""
+    notes = dict(notes or {})
+    parts: dict[str, Any] = {"train": options.train, "label_noise": options.label_noise}
+    before, network = (None, None) if base is None else read_trainable(base)
+    if before is not None:
+        notes["finetune"] = {
+            **options.finetune.model_dump(mode="json"), "from": f"{before.name} {before.version}",
+            "from_hash": before.weights_hash,
+        }  # fmt: skip
+        parts |= {"finetune": options.finetune, "base": before}
+    kept = Checkpoint(out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart)
+    watch = replace(watch or Watch(), keeper=kept)
+    if kept.resumed:
+        watch.say(f"going on with the training that was stopped; its state is {kept.path}")
+    if network is None:
+        trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress, watch=watch)
+    else:
+        trained = fine_tune(network, dataset, split, options.train, options.finetune, progress=progress, watch=watch)
+    trainable = pack_network(trained.network)
+    card, weights = describe_model(
+        trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
+    )
+    model = open_model(card, weights)
+    card = card.model_copy(
+        update={
+            "metrics": measure(model),
+            "training": {**card.training, **notes},
+            "trainable_hash": weights_hash(trainable) if trainable else "",
+        }
+    )
+    write_history(out, trained, title=f"{card.name} {card.version}: training")
+    write_model(out, card, weights, trainable=trainable)
+    labels = dataset.labels[shown]
+    if shown.size:
+        picture = roc_figure(
+            labels, score_dataset(model, dataset, shown), dataset["snr"][shown], threshold=card.threshold,
+            title=f"{card.name} {card.version}: {title}",
+        )  # fmt: skip
+        picture.savefig(Path(out) / "roc.png")
+    kept.remove()
+    return card
