@@ -15,8 +15,9 @@ def missed_steps() -> str:
         return "Not measured yet.\n"
     low, high = (f"{100 * value:.2f}" for value in report["wilson_95"])
     lines = [
-        f"Version {report['gueststar']}, seed {report['seed']}, {report['images']} simulated pairs with {report['n_each']} "
-        f"sources of each kind and a night of files: the step was right for {report['step_right']} of {report['n']} missed "
+        f"Version {report['gueststar']}, seed {report['seed']}, {report['images']} simulated pairs with "
+        f"{report['n_each']} sources of each kind and a night of files: the step was right for "
+        f"{report['step_right']} of {report['n']} missed "
         f"sources, {100 * report['share']:.2f} % (Wilson 95 %: {low} to {high} %), the reason for "
         f"{report['reason_right']}. Planted ones that were found all the same are not counted.\n",
         list_table(
