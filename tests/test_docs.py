@@ -38,6 +38,7 @@ GUIDES = (
     "explain",
     "labels",
     "missed",
+    "audit",
 )
 
 
@@ -159,6 +160,7 @@ def test_python_of_data_sets_writes_one_and_reads_it(tmp_path: Path, monkeypatch
 
 
 def test_every_option_of_data_sets_has_a_description() -> None:
+    from gueststar.datasets.audit import AuditOptions
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
     from gueststar.datasets.suspects import FindSuspects
@@ -167,7 +169,7 @@ def test_every_option_of_data_sets_has_a_description() -> None:
     from gueststar.report.evaluation_results import EvaluateOptions
 
     page = extension().configuration.dataset_page()
-    for model in (BuildSet, ImportSet, EvaluateOptions, FindSuspects, SuspectRules, PhysicsWeights):
+    for model in (AuditOptions, BuildSet, ImportSet, EvaluateOptions, FindSuspects, SuspectRules, PhysicsWeights):
         for name, field in model.model_fields.items():
             assert field.description
             assert f"``{name}``" in page

@@ -89,6 +89,7 @@ def study_page() -> str:
 
 def dataset_page() -> str:
     """Return the page of all options of data sets, of their columns and of the reasons of doubt."""
+    from gueststar.datasets.audit import AuditOptions
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
     from gueststar.datasets.simulated import SimulateSet
@@ -109,7 +110,7 @@ def dataset_page() -> str:
     titles = (
         ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
         ("gueststar dataset import --set", ImportSet), ("gueststar evaluate --set", EvaluateOptions),
-        ("JSON file of a version of the labels", VersionFacts),
+        ("gueststar audit", AuditOptions), ("JSON file of a version of the labels", VersionFacts),
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]

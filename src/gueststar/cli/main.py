@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from gueststar import __version__
 from gueststar.cli import (
+    audit,
     calibrate,
     config,
     dataset,
@@ -102,6 +103,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

@@ -114,4 +114,5 @@ def _errors_alone(candidates: Candidates) -> NDArray[np.float64]:
     usable = error[np.isfinite(error) & (error > 0)]
     usual = float(np.median(usable)) if usable.size else 1e-12
     alone = np.divide(flux, snr, out=np.full(len(error), np.inf), where=snr > 0)
-    return np.fmax(np.fmin(error, np.fmax(alone, usual)), 1e-12)
+    errors: NDArray[np.float64] = np.fmax(np.fmin(error, np.fmax(alone, usual)), 1e-12)
+    return errors
