@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gueststar.cli.cards import card_lines, measured_table, quality, rate_text
+from gueststar.cli.cards import card_lines, measured_lines, quality, rate_text
 from gueststar.cli.common import errors, output
 from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
 from gueststar.errors import ConfigError
@@ -61,6 +61,8 @@ def list_(store: Store = None) -> None:
         name = f"{card.name} {card.version}"
         table.add_row(mark, entry.folder, name, card.weights_hash[:12], entry.changed[:10], *quality(card))
     output().print(table if entries else f"no models in {_store(store)}")
+    if any("†" in text for entry in entries if entry.card is not None for text in quality(entry.card)):
+        output().print("† rows counted as independent; those of one image are not: the interval is too narrow")
     for entry in entries:
         if entry.fault:
             errors().print(entry.fault, style="red", markup=False, soft_wrap=True)
@@ -279,7 +281,8 @@ def measure(
     if len(tests) < len(test):
         raise ConfigError("--test: two folders have one name, and the card tells them by it; rename one", key="test")
     card = measure_model(_place(model, store), tests, out, caveats=caveat or ())
-    output().print(measured_table(card))
+    for line in measured_lines(card):
+        output().print(line, markup=False, soft_wrap=True)
     output().print(f"Model {card.name} {card.version} in {out}", markup=False, soft_wrap=True)
 
 
