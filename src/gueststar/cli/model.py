@@ -176,8 +176,7 @@ def threshold(
     gueststar model threshold my_model --data my_set --fpr 1e-3 --out my_model_strict
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
-    from gueststar.realbogus.card import read_model, write_model
-    from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.card import read_model, trainable_bytes, write_model
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
     from gueststar.realbogus.stored import open_dataset
