@@ -3,7 +3,7 @@
     python benchmarks/label_suspects.py
     python benchmarks/label_suspects.py --data my_set --rows 20000 --stamp-size 31 --epochs 12 --out label_suspects.json
 
-For every seed stamps are drawn anew as `label_noise.py` draws them, or rows of a data set are taken, reals become
+For every seed stamps are drawn anew as `planted_labels.py` draws them, or rows of a data set are taken, reals become
 artifacts by name until they are 15 % of class 0, and all rows are ranked by networks that have not seen their images.
 Counted are the planted rows among the first 1.5 x their number, by the networks alone and together with the other
 reasons. The mark is 80 %. A data set's own wrong labels count as false alarms here.
@@ -12,20 +12,17 @@ reasons. The mark is 80 %. A data set's own wrong labels count as false alarms h
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import numpy as np
-from label_noise import drawn
+from planted_labels import drawn, parser_of, training_of, write_figures
 
-from gueststar import __version__
 from gueststar.realbogus.label_cleaning.folds import out_of_fold_logits
 from gueststar.realbogus.label_cleaning.physics import PHYSICS_COLUMNS
 from gueststar.realbogus.label_cleaning.quality import share_found
@@ -33,7 +30,6 @@ from gueststar.realbogus.label_cleaning.ranking import SuspectRules, rank_suspec
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.split import GROUP_COLUMNS
 from gueststar.realbogus.stored import open_dataset
-from gueststar.realbogus.train import Train
 from gueststar.study.planting import Relabelled, plant_in
 
 MARK = 0.8
@@ -56,10 +52,7 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     labels = data.labels.copy()
     labels[wrong] = 0
     noisy = Relabelled(data, labels)
-    options = Train(
-        epochs=arguments.epochs, batch_size=arguments.batch_size, stamp_size=arguments.stamp_size, seed=seed,
-        device=arguments.device,
-    )  # fmt: skip
+    options = training_of(arguments, seed)
     start = time.process_time()
     noise = LabelNoise(method=arguments.labels)
     logits = out_of_fold_logits(noisy, options, noise, folds=arguments.folds, by=by)
@@ -87,32 +80,15 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="data set to plant wrong labels in; else stamps are drawn"
-    )
-    parser.add_argument("--share", type=float, default=0.15, help="of class 0 that is real")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=900)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=2400, help="rows that are ranked")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--labels", default="naive", help="what the trainings do about wrong labels")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--stamp-size", type=int, default=21)
-    parser.add_argument("--snr", type=float, nargs=2, default=(5.0, 25.0), help="least and largest, of drawn stamps")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
     seeds = [one_seed(arguments.first_seed + number, arguments) for number in range(arguments.seeds)]
     found = float(np.mean([seed["all"]["1.5"]["found"]["value"] for seed in seeds]))
     print(f"found {100 * found:.1f} %: the mark of {100 * MARK:.0f} % is {'reached' if found >= MARK else 'missed'}")
-    if arguments.out:
-        options = {
-            name: value if not isinstance(value, Path) else value.name for name, value in vars(arguments).items()
-        }
-        text = json.dumps({"version": __version__, "options": options, "found": found, "seeds": seeds}, indent=1)
-        arguments.out.write_text(text + "\n")
+    write_figures(arguments, {"found": found, "seeds": seeds})
 
 
 if __name__ == "__main__":
