@@ -73,6 +73,7 @@ def parser_of(text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--stamp-size", type=int, default=21)
     parser.add_argument("--snr", type=float, nargs=2, default=(5.0, 25.0), help="least and largest, of drawn stamps")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", help="of the trainings: float32 or bfloat16")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     return parser
 
@@ -81,7 +82,7 @@ def training_of(arguments: argparse.Namespace, seed: int) -> Train:
     """The training that the options ask for."""
     return Train(
         epochs=arguments.epochs, batch_size=arguments.batch_size, stamp_size=arguments.stamp_size, seed=seed,
-        device=arguments.device,
+        device=arguments.device, precision=arguments.precision,
     )  # fmt: skip
 
 
