@@ -65,7 +65,10 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
     )
     if few := few_images(metrics):
         yield f".. warning::\n\n   {few[0].upper()}{few[1:]}.\n"
-    rows = [(escape(figure.name), _number(figure.threshold, 4), _figure(figure)) for figure in figures_of(metrics)]
+    rows = [
+        (escape(figure.name[0].upper() + figure.name[1:]), _number(figure.threshold, 4), _figure(figure))
+        for figure in figures_of(metrics)
+    ]
     yield list_table(("Figure", "Threshold", "Value with interval"), rows, widths=(40, 20, 40))
     if metrics.get("strata"):
         yield list_table(
