@@ -171,8 +171,12 @@ def test_old_cards_load_and_say_that_rows_count_as_independent(folder, tmp_path)
     assert "rows counted as independent; those of one image are not" in text
     text = shown(tmp_path / "new")
     assert "500 draws of whole" in text
+    assert "of an earlier version" not in text
     assert "completeness at the threshold" in text
     assert "warning: too few" in shown(tmp_path / "few")
+    moved = card.model_copy(update={"metrics": {"test": part}, "threshold": 0.123})
+    write_model(tmp_path / "moved", moved, weights)
+    assert f"at {card.threshold:.4f} of an earlier version" in shown(tmp_path / "moved")
     listed = runner.invoke(app, ["model", "list", "--store", str(tmp_path)], env={"COLUMNS": "200"})
     assert "†" in listed.output
     assert "† rows counted as independent" in listed.output

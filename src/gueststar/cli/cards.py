@@ -59,14 +59,16 @@ def measured_lines(card: Card) -> Iterator[str]:
         if few := few_images(part):
             yield f"    warning: {few}"
         for figure in figures_of(part):
-            yield f"    {figure.name:30s} {_value_text(figure)}"
+            # A new threshold or calibration keeps the figures of the version that was measured.
+            moved = part.get("threshold") is not None and part["threshold"] != card.threshold
+            yield f"    {figure.name:30s} {_value_text(figure, moved=moved)}"
 
 
-def _value_text(figure: CardFigure) -> str:
+def _value_text(figure: CardFigure, *, moved: bool) -> str:
     """A figure with its interval and all that limits it."""
     from gueststar.realbogus.card_figures import interval_text
 
-    at = "" if math.isnan(figure.threshold) else f"at {figure.threshold:.4f}"
+    at = "" if math.isnan(figure.threshold) else f"at {figure.threshold:.4f}{' of an earlier version' if moved else ''}"
     notes = [
         "" if figure.by_images or math.isnan(figure.low) else "rows counted as independent",
         "" if figure.resolved else "fewer than ten rows decide it",
@@ -101,14 +103,14 @@ def card_lines(card: Card, size: int) -> Iterator[str]:
 
 
 def quality(card: Card) -> tuple[str, str]:
-    """AUC and false positives at TPR 98 % of the first set that was measured; a dagger: rows counted as independent."""
+    """AUC, and false positives at TPR 98 % with their interval, of the first set; a dagger: rows as independent."""
     from gueststar.realbogus.card_figures import figures_of, interval_text, measured_parts
 
     for part in measured_parts(card.metrics):
-        figures = {
-            figure.name: f"{interval_text(figure)}{'' if figure.by_images else ' †'}" for figure in figures_of(part)
-        }
-        return figures["AUC"], figures.get("FPR at TPR 0.98", "-")
+        figures = {figure.name: figure for figure in figures_of(part)}
+        rate = figures.get("FPR at TPR 0.98")
+        mark = "" if rate is None or rate.by_images else " †"
+        return f"{figures['AUC'].value:.4f}", "-" if rate is None else f"{interval_text(rate)}{mark}"
     return "-", "-"
 
 
