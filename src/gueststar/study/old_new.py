@@ -105,7 +105,8 @@ def old_and_new(results: Results, old: str, new: str) -> Findings:
     words = f"c = {100 * c:.2f} % of the artifacts of the old test labels are real by the new ones"
     words += f", e = {100 * e:.2f} % of the reals are artifacts" if e else ""
     words += f"; {left_out:,} rows with a label in one of the two only are not in the formula" if left_out else ""
-    tables = (_figures(four, c, e, words + "."), _shares(four), _differences(steps))
+    words += ". The formula holds for wrongly named rows that are ranked like any of their class."
+    tables = (_figures(four, c, e, words), _shares(four), _differences(steps))
     told = _changes(results, old, new)
     cells = {
         f"{arm}, tested on {name}": table.value(arm, "auc").as_dict()
