@@ -12,6 +12,7 @@ NEEDED = {
     "gueststar/instruments/tomoe.toml",
     "gueststar/realbogus/shipped/model.onnx",
     "gueststar/realbogus/shipped/card.json",
+    "gueststar/realbogus/shipped/weights.npz",
 }
 
 

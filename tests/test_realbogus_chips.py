@@ -236,8 +236,10 @@ def test_weights_come_back_and_the_same_ones_are_the_same_bytes(drawn, split, co
 
 
 def test_weights_that_cannot_be_used_are_refused_with_the_reason(drawn, split, conditioned, tmp_path):
-    with pytest.raises(ModelError, match=r"'shipped' has no weights\.npz: it can be used for scoring, not be trained"):
-        read_trainable("shipped")
+    bare, onnx = packed(conditioned, drawn, split)
+    write_model(tmp_path / "bare", bare, onnx)
+    with pytest.raises(ModelError, match=r"bare' has no weights\.npz: it can be used for scoring, not be trained"):
+        read_trainable(tmp_path / "bare")
     good = pack_network(conditioned.network)
 
     def stored(name, data):
