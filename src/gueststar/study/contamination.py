@@ -105,8 +105,10 @@ class ContaminationStudy(Study):
 
     def open(self, data: str | Path, *, test: str | Path | None = None, exclude: Sequence[str] = ()) -> Material:
         """Open the data with the rows that have an old label only."""
-        kept = {"max_train": self.max_train, "old_labels": self.old_labels, "versions": self.pair()}
-        return open_material(data, test=test, exclude=exclude, **kept)
+        return open_material(
+            data, test=test, exclude=exclude, max_train=self.max_train, old_labels=self.old_labels,
+            versions=self.pair(),
+        )  # fmt: skip
 
     def all_arms(self, material: Material) -> tuple[Arm, ...]:
         """The methods with planted labels and the oracle, or the two labellings."""

@@ -258,7 +258,9 @@ def _tested(dataset: StoredDataset, old: NDArray[np.int8] | None) -> NDArray[np.
 
 def _check(material: Material, data: str | Path, test: str | Path | None) -> None:
     for word, labels in (("", material.dataset.labels), (" by the old labels", material.old_labels)):
-        for name in ("train", "validation") if labels is not None else ():
+        if labels is None:
+            continue
+        for name in ("train", "validation"):
             rows = material.every.parts()[name]
             n_bogus, n_real = (int((labels[rows] == label).sum()) for label in (0, 1))
             if n_real == 0 or n_bogus == 0:
