@@ -18,6 +18,7 @@ from gueststar.cli import (
     config,
     dataset,
     doctor,
+    drift,
     efficiency,
     evaluate,
     explain,
@@ -102,6 +103,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("score")(score.score)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
+app.command("drift")(drift.drift)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

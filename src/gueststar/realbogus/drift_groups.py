@@ -318,7 +318,7 @@ def _notes(tests: Sequence[DriftTest], images: int, options: DriftOptions) -> li
     if len(tested) < len(tests):
         notes.append(f"{len(tests) - len(tested)} of {len(tests)} tests were not made: fewer than "
                      f"{options.least_rows} rows, so nothing is known of them")  # fmt: skip
-    stuck = [test for test in tested if test.p <= test.p_least * 1.001 and not test.certain]
+    stuck = [test for test in tested if test.p <= test.p_least * 2.001 and not test.certain]
     if stuck:
         notes.append(
             f"{len(stuck)} tests are farther out than every draw, which is not enough to be certain among {len(tested)} "
