@@ -293,8 +293,8 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
     there = {name for name, values in data.columns.items() if np.isfinite(values).any()}
     if "rb_score" in there and data.model and known.model and data.model != known.model:
         there.discard("rb_score")
-        notes.append(f"scores are not compared: those of {data.name} are of model {data.model}, those of {known.name} of "
-                     f"{known.model}")  # fmt: skip
+        notes.append(f"scores are not compared: those of {data.name} are of model {data.model}, those of {known.name} "
+                     f"of {known.model}")  # fmt: skip
     counts = known.counts
     numbers = [i for i, column in enumerate(counts.columns) if column.name in there]
     if not numbers:

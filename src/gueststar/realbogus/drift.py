@@ -9,8 +9,8 @@ largest distance of the two cumulative distributions. Neither is 0 for two sampl
 expectation of the PSI is about (B - 1) (1/n + 1/m) for n and m independent rows (Yurdakul & Naranjo 2020, J. Risk Model
 Validation 14, 89), so the usual limits of 0.1 and 0.25 mean nothing for small samples; and the candidates of one image
 share its seeing, sky and subtraction, so they are not independent and it is more. Here chance is what comes out when
-whole images change sides between group and reference (permutation test, e.g. Ernst 2004, Stat. Sci. 19, 676): images are
-what must be exchangeable, candidates need not be.
+whole images change sides between group and reference (permutation test, e.g. Ernst 2004, Stat. Sci. 19, 676): images
+are what must be exchangeable, candidates need not be.
 
 A group of few rows scatters more than one of many. So that an image is not called strange for being nearly empty, each
 statistic is divided by what is expected for as many rows, before draws are compared: ``a (W_g + W_r) + b (1/n + 1/m)``
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,7 +236,7 @@ def permuted(
     """
     pooled = np.concatenate((group, reference)).astype(np.float64)
     starts = np.cumsum([0, *(column.size for column in columns)])
-    rows = np.stack([pooled[:, a:b].sum(axis=1) for a, b in zip(starts[:-1], starts[1:], strict=True)], axis=1)
+    rows = np.stack([pooled[:, a:b].sum(axis=1) for a, b in pairwise(starts.tolist())], axis=1)
     pooled = np.concatenate((pooled, rows, rows**2), axis=1)
     total, k = pooled.sum(axis=0), len(group)
     pieces = [_statistics(columns, scatters, pooled[:k].sum(axis=0)[None], total, starts)]

@@ -3,8 +3,8 @@
 Tested are every chip of every night, every night with more than one chip, every chip with more than one night, and
 everything together where there is more than one of both; each in every column. The two statistics of
 `gueststar.realbogus.drift` make one p value: the smaller of both, judged by how small the smaller one is in the draws
-(min-P of Westfall & Young 1993). Over all tests the false discovery rate is kept (Benjamini & Hochberg 1995, J. R. Stat.
-Soc. B 57, 289).
+(min-P of Westfall & Young 1993). Over all tests the false discovery rate is kept (Benjamini & Hochberg 1995,
+J. R. Stat. Soc. B 57, 289).
 """
 
 from __future__ import annotations
@@ -325,8 +325,8 @@ def _notes(tests: Sequence[DriftTest], images: int, options: DriftOptions) -> li
     stuck = [test for test in tested if test.p <= test.p_least * 2.001 and not test.certain]
     if stuck:
         notes.append(
-            f"{len(stuck)} tests are farther out than every draw, which is not enough to be certain among {len(tested)} "
-            f"tests: draw more (most_draws), or have a reference of more images than {images} where the group is a "
+            f"{len(stuck)} tests are farther out than every draw, which is not enough to be certain among "
+            f"{len(tested)} tests: draw more (most_draws), or have a reference of more images than {images} where the group is a "
             "single image; the largest PSI of them is "
             f"{max(test.psi for test in stuck):.2f}"
         )
