@@ -20,16 +20,16 @@ from gueststar.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from gueststar.datasets.drift_profile import Profile
     from gueststar.datasets.drifting import DriftReport
     from gueststar.realbogus.drift_groups import Drift
+    from gueststar.realbogus.drift_profile import Profile
 
 __all__ = ["drift"]
 
 
 def drift(
     against: Annotated[
-        Path, typer.Option("--against", metavar="DATA", help="Reference: data set, run, or profile, a .json file.")
+        Path, typer.Option("--against", metavar="REFERENCE", help="Model, data set, run, or profile, a .json file.")
     ],
     data: Annotated[
         Path | None, typer.Argument(metavar="DATA", help="Data set or run; left out: write the profile only.")
@@ -77,17 +77,19 @@ def drift(
     the cause. A warning is not an error, so the program leaves with 0.
 
     \b
+    gueststar drift products --against my_model --out drift
     gueststar drift products --against my_set --out drift
     gueststar drift --against my_set --write-profile profile.json
     gueststar drift products --against profile.json --fail-on-drift --set q=0.01
     """  # noqa: D301
     import numpy as np
 
-    from gueststar.datasets.drift_profile import check_profile_path, read_profile
+    from gueststar.datasets.drift_profile import check_profile_path
     from gueststar.datasets.drift_profile import write_profile as keep
-    from gueststar.datasets.drifting import Sample, make_profile, read_sample, write_drift
+    from gueststar.datasets.drifting import read_known, read_sample, write_drift
     from gueststar.errors import ConfigError
     from gueststar.realbogus.drift_groups import DriftOptions
+    from gueststar.realbogus.drift_profile import Sample, make_profile
 
     if data is None and write_profile is None:
         raise ConfigError("nothing to do: give DATA to compare, or --write-profile FILE.json", key="data")
@@ -95,15 +97,13 @@ def drift(
     if write_profile is not None:
         check_profile_path(write_profile, overwrite=overwrite)
     names = comma_names(columns)
-    reference: Sample | Profile
-    if against.suffix == ".json":
-        if against_scores is not None or write_profile is not None or against_part != "all":
-            raise ConfigError(f"--against {against} is a profile already; --against-scores, --against-part and "
-                              "--write-profile are for data sets", key="against")  # fmt: skip
-        reference = read_profile(against)
-    else:
+    reference: Sample | Profile | None = read_known(against)
+    if reference is None:
         reference = read_sample(against, part=against_part, rows=rows, columns=names, scores=against_scores,
                                 group_by=_of_sets(against, group_by))  # fmt: skip
+    elif against_scores is not None or write_profile is not None or against_part != "all":
+        raise ConfigError(f"--against {against} is a profile already; --against-scores, --against-part and "
+                          "--write-profile are for data sets and runs", key="against")  # fmt: skip
     if data is None:
         if write_profile is not None and isinstance(reference, Sample):
             made = make_profile(reference, options, rng=np.random.default_rng(options.seed))

@@ -13,13 +13,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gueststar import __version__
-from gueststar.datasets.drift_profile import Profile, write_profile
+from gueststar.datasets.drift_profile import write_profile
 from gueststar.datasets.products import nights_of
 from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.night.folders import replace_file
 from gueststar.night.products import read_outcome
-from gueststar.realbogus.drift import bins_of, count_rows
 from gueststar.realbogus.drift_groups import Drift, DriftOptions, ImageCounts, ImageName, find_drift
+from gueststar.realbogus.drift_profile import (
+    COLUMNS,
+    Profile,
+    Sample,
+    count_all,
+    make_profile,
+    named_images,
+    read_profile,
+)
+from gueststar.realbogus.files import CARD_FILE, SET_FILE, STORE_FILE
+from gueststar.realbogus.model_profile import read_model_profile
 from gueststar.realbogus.stored import open_dataset
 from gueststar.report.collect import read_run
 from gueststar.report.drift_page import drift_page
@@ -27,38 +37,16 @@ from gueststar.report.evaluation_models import read_scores
 from gueststar.report.evaluation_sample import choose_rows
 from gueststar.report.evaluation_tables import json_text, parquet_bytes
 
-__all__ = ["COLUMNS", "DriftReport", "Sample", "make_profile", "read_sample", "write_drift"]
+__all__ = ["IMAGE_FACTS", "DriftReport", "is_model", "read_known", "read_sample", "write_drift"]
 
-#: Columns that are compared where both sides have them.
-COLUMNS = (
-    "rb_score", "snr", "fwhm", "elongation", "psf_chi2", "dipole_separation", "dipole_ratio", "science_snr",
-    "reference_snr", "mask_fraction", "local_scatter",
+#: Facts of the images of a run that are compared with those of another run, every candidate having that of its image.
+IMAGE_FACTS = (
+    "seeing_px", "ellipticity", "sky_noise_e", "quality_astrometric_rms_px", "quality_unmatched", "quality_width_ratio",
+    "quality_transparency_mag", "quality_crowding", "quality_noise_ratio", "quality_background", "quality_masked",
+    "quality_misfit", "quality_candidates",
 )  # fmt: skip
 _FACTS = "drift.json"
 _KINDS = ("artifacts", "reals", "all")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """Measured numbers of candidates, and the image of each.
-
-    Parameters
-    ----------
-    name, digest, model : str
-        Of the data; of what made the scores, empty where unknown.
-    columns : mapping of str to ndarray, shape (n,)
-    image : ndarray of int, shape (n,)
-    images : tuple of ImageName
-    notes : tuple of str
-    """
-
-    name: str
-    digest: str
-    model: str
-    columns: dict[str, NDArray[np.float64]]
-    image: NDArray[np.int64]
-    images: tuple[ImageName, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,18 +126,8 @@ def _dataset(
             texts.append(np.array([text or "unknown" for text in names])[codes])
         else:
             texts.append(np.full(len(chosen), "unknown"))
-    images, image = _unique(*(text[keep] for text in texts))
+    images, image = named_images(*(text[keep] for text in texts))
     return Sample(path.resolve().name, chosen.data.content_hash(), model, taken, image, images)
-
-
-def _unique(*texts: NDArray[Any]) -> tuple[tuple[ImageName, ...], NDArray[np.int64]]:
-    """Images by name, night and chip, and the number of the image of each row."""
-    codes = np.zeros(len(texts[0]), np.int64)
-    for text in texts:
-        values, own = np.unique(text, return_inverse=True)
-        codes = codes * len(values) + own
-    _, first, image = np.unique(codes, return_index=True, return_inverse=True)
-    return tuple(ImageName(*(str(text[i]) for text in texts)) for i in first), image.astype(np.int64)
 
 
 def _run(path: Path, columns: Sequence[str]) -> Sample:
@@ -169,11 +147,16 @@ def _run(path: Path, columns: Sequence[str]) -> Sample:
         tables.append(table)
     if not any(table.num_rows for table in tables):
         raise InputError(f"{path}: no processed image has a candidate that can be read", path=str(path))
-    wanted = _wanted(path, columns, {name for table in tables for name in table.column_names})
+    facts = [name for name in IMAGE_FACTS if any(isinstance(item.facts.get(name), float | int) for item in outcomes)]
+    there = {name for table in tables for name in table.column_names} | set(facts)
+    wanted = _wanted(path, columns, there)
     nights = nights_of(np.array([np.nan if item.mjd is None else item.mjd for item in outcomes]))
     image = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
     taken = {}
     for name in wanted:
+        if name in facts:
+            taken[name] = np.array([_fact(item.facts.get(name)) for item in outcomes])[image]
+            continue
         parts = [
             _numbers(path, name, table[name].to_numpy(zero_copy_only=False))
             if name in table.column_names
@@ -193,7 +176,11 @@ def _wanted(path: Path, columns: Sequence[str], there: set[str]) -> list[str]:
     if lacking:
         raise ConfigError(f"--columns {lacking[0]}: {path} has {', '.join(sorted(there))}", key="columns",
                           value=lacking[0])  # fmt: skip
-    return list(dict.fromkeys(columns)) or [name for name in COLUMNS if name in there]
+    return list(dict.fromkeys(columns)) or [name for name in (*COLUMNS, *IMAGE_FACTS) if name in there]
+
+
+def _fact(value: Any) -> float:
+    return float(value) if isinstance(value, float | int) else float("nan")
 
 
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -203,33 +190,26 @@ def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]
     return values.astype(np.float64)
 
 
-def make_profile(sample: Sample, options: DriftOptions | None = None, *, rng: np.random.Generator) -> Profile:
-    """Counts of a reference in its own quantile bins, image by image; large ones thinned at random.
+def is_model(path: str | Path) -> bool:
+    """Whether it is a model: 'shipped', a model folder, a set or a store of models."""
+    path = Path(path)
+    return str(path) == "shipped" or any((path / name).is_file() for name in (CARD_FILE, SET_FILE, STORE_FILE))
 
-    A column without any finite value is left out.
+
+def read_known(path: str | Path) -> Profile | None:
+    """The profile that is a file or that a model keeps; None for anything else.
 
     Raises
     ------
     InputError
-        When no column is left.
+        When the file is no profile, or the model keeps none.
+    ModelError
+        When the model cannot be used.
     """
-    options = options or DriftOptions()
-    columns = tuple(bins_of(name, values) for name, values in sample.columns.items() if np.isfinite(values).any())
-    if not columns:
-        raise InputError(f"{sample.name} has none of the numbers to compare: {', '.join(COLUMNS)}; see --columns")
-    counts = count_all(sample, columns)
-    if len(counts.images) > options.most_images:
-        kept = np.sort(rng.choice(len(counts.images), options.most_images, replace=False))
-        counts = ImageCounts(columns, counts.counts[kept], tuple(counts.images[i] for i in kept))
-    return Profile(sample.name, sample.digest, sample.model, len(sample.images), counts)
-
-
-def count_all(sample: Sample, columns: Sequence[Any]) -> ImageCounts:
-    """Counts of a sample in given bins; what it lacks counts as missing."""
-    n = len(sample.images)
-    nothing = np.full(len(sample.image), np.nan)
-    parts = [count_rows(bins, sample.columns.get(bins.name, nothing), sample.image, n) for bins in columns]
-    return ImageCounts(tuple(columns), np.concatenate(parts, axis=1), sample.images)
+    path = Path(path)
+    if path.suffix == ".json" and not path.is_dir():
+        return read_profile(path)
+    return read_model_profile(path) if is_model(path) else None
 
 
 def write_drift(
@@ -301,7 +281,10 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
         names = ", ".join(column.name for column in counts.columns)
         raise InputError(f"{data.name} and the reference {known.name} share no column with numbers; the reference has "
                          f"{names}")  # fmt: skip
-    left = sorted(({column.name for column in counts.columns} ^ there) - {"rb_score"})
+    known_names = {column.name for column in counts.columns}
+    # Facts of images are those of runs alone: a data set that lacks all of them lacks nothing.
+    apart = set(IMAGE_FACTS) if not known_names & set(IMAGE_FACTS) or not there & set(IMAGE_FACTS) else set()
+    left = sorted((known_names ^ there) - {"rb_score"} - apart)
     if left:
         notes.append(f"not compared, for one side lacks them: {', '.join(left)}")
     both = {image.name for image in data.images} & {image.name for image in counts.images}

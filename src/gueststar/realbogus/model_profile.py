@@ -1,0 +1,138 @@
+"""The profile of what a model was made with: its own scores and the measured numbers of rows that it did not learn.
+
+Scores of rows that a network was fitted to are surer than those of a night, so only the other parts of the training set are
+taken: validation and test. Taken are artifacts, for nearly all candidates of a night are such.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gueststar.errors import InputError, OutputError
+from gueststar.realbogus.card import find_model
+from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.drift_groups import DriftOptions
+from gueststar.realbogus.drift_profile import COLUMNS, Profile, Sample, make_profile, named_images, read_profile
+from gueststar.realbogus.files import PROFILE_FILE
+from gueststar.realbogus.loaded import LoadedModel
+from gueststar.realbogus.package import score_dataset
+from gueststar.realbogus.split import IMAGE_COLUMNS
+
+__all__ = ["MOST_IMAGES", "copy_profile", "model_profile", "profile_path", "read_model_profile"]
+
+#: Images that the profile of a model holds: about 1 MB.
+MOST_IMAGES = 400
+
+
+def model_profile(
+    model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], *, name: str, rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Profile:  # fmt: skip
+    """Score artifacts, and count them and their measured numbers image by image.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    dataset : LabelledStamps
+    rows : ndarray of int64, shape (m,)
+        Rows that it was not fitted to; those that are no artifacts are passed over.
+    name : str
+        Of the data set.
+    rng : Generator
+        Chooses images where there are more than `MOST_IMAGES`.
+    progress : callable, optional
+        Called as progress(rows scored, rows in all).
+
+    Raises
+    ------
+    InputError
+        When there are fewer images than a reference needs.
+    """
+    rows = rows[dataset.labels[rows] == 0]
+    images, image = named_images(
+        *(_texts(dataset, column)[rows] for column in (_image_column(dataset), "night", "chip"))
+    )
+    least = DriftOptions().least_images
+    if len(images) < least:
+        raise InputError(
+            f"{name}: artifacts of {len(images)} images that the model was not fitted to; {least} are needed for a "
+            "profile: take a set with larger validation and test parts, or another part"
+        )
+    chosen = np.sort(rng.choice(len(images), min(len(images), MOST_IMAGES), replace=False))
+    kept = np.isin(image, chosen)
+    rows, image = rows[kept], np.searchsorted(chosen, image[kept])
+    columns = {"rb_score": score_dataset(model, dataset, rows, progress=progress).astype(np.float64)}
+    for column in COLUMNS:
+        if column != "rb_score" and column in dataset.column_names:
+            columns[column] = np.asarray(dataset[column], np.float64)[rows]
+    digest = "" if model.members is not None else model.card.weights_hash[:16]
+    sample = Sample(name, dataset.content_hash(), digest, columns, image, tuple(images[i] for i in chosen))
+    made = make_profile(sample, DriftOptions(most_images=MOST_IMAGES), rng=rng)
+    return Profile(made.name, made.digest, made.model, len(images), made.counts)
+
+
+def _image_column(dataset: LabelledStamps) -> str:
+    """The first column that tells images apart."""
+    there = set(dataset.column_names)
+    return next((name for name in IMAGE_COLUMNS if name in there and any(dataset.codes(name)[1])), "tile")
+
+
+def _texts(dataset: LabelledStamps, name: str) -> NDArray[np.str_]:
+    if name not in dataset.column_names:
+        return np.full(len(dataset), "unknown")
+    codes, texts = dataset.codes(name)
+    return np.array([text or "unknown" for text in texts])[codes]
+
+
+def profile_path(model: str | Path) -> Path:
+    """Where the profile of a model lies; of a set of models it is that of the fallback.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model.
+    """
+    folder = find_model(model)
+    folder = member_folder(folder, read_set(folder).fallback) if is_set(folder) else folder
+    return folder / PROFILE_FILE
+
+
+def read_model_profile(model: str | Path) -> Profile:
+    """The profile that a model keeps.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model.
+    InputError
+        When it keeps none, as older models, or the file is damaged.
+    """
+    path = profile_path(model)
+    if not path.is_file():
+        raise InputError(
+            f"model {str(model)!r} keeps no profile of what it was made with; make it with `gueststar model profile "
+            f"{model} --data SET`, SET being its training set, or compare with the set itself",
+            path=str(path),
+        )
+    return read_profile(path)
+
+
+def copy_profile(model: str | Path, out: str | Path) -> None:
+    """Copy the profile of a model, where it keeps one, beside another with the same scores.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = profile_path(model)
+    try:
+        if path.is_file():
+            shutil.copyfile(path, Path(out) / PROFILE_FILE)
+    except OSError as error:
+        raise OutputError(f"{Path(out) / PROFILE_FILE} cannot be written: {error}", path=str(out)) from error
