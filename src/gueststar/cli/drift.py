@@ -152,13 +152,12 @@ def _print_table(drift: Drift) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("night", "chip", "column", "images", "PSI", "by chance", "distance", "q", "images to look at"):
-        table.add_column(name, justify="left" if name in ("night", "chip", "column", "images to look at") else "right")
+    for name in ("night", "chip", "column", "images", "PSI", "by chance", "distance", "q"):
+        table.add_column(name, justify="left" if name in ("night", "chip", "column") else "right", no_wrap=True)
     for test in drift.drifting[:20]:
         table.add_row(
             test.night or "all", test.chip or "all", test.column, str(test.images), f"{test.psi:.2f}",
             f"{test.psi_chance:.2f}", f"{test.ks:.2f}", f"{test.q:.2g}",
-            ", ".join(cause.image.name for cause in test.causes[: min(test.guilty, 3)]),
         )  # fmt: skip
     output().print(table)
     if len(drift.drifting) > 20:

@@ -326,7 +326,7 @@ def _notes(tests: Sequence[DriftTest], images: int, options: DriftOptions) -> li
     if stuck:
         notes.append(
             f"{len(stuck)} tests are farther out than every draw, which is not enough to be certain among "
-            f"{len(tested)} tests; the largest PSI of them is {max(test.psi for test in stuck):.2f}. Draw more (most_draws), or, where "
-            f"the group is a single image, have a reference of more images than {images}"
+            f"{len(tested)} tests; the largest PSI of them is {max(test.psi for test in stuck):.2f}. Draw more "
+            f"(most_draws), or, where the group is a single image, have a reference of more images than {images}"
         )
     return notes

@@ -1,7 +1,7 @@
 """The profile of what a model was made with: its own scores and the measured numbers of rows that it did not learn.
 
-Scores of rows that a network was fitted to are surer than those of a night, so only the other parts of the training set are
-taken: validation and test. Taken are artifacts, for nearly all candidates of a night are such.
+Scores of rows that a network was fitted to are surer than those of a night, so only the other parts of the training set
+are taken: validation and test. Taken are artifacts, for nearly all candidates of a night are such.
 """
 
 from __future__ import annotations

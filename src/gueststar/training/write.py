@@ -100,7 +100,7 @@ def write_trained(
             title=f"{card.name} {card.version}: {title}",
         )  # fmt: skip
         picture.savefig(Path(out) / "roc.png")
-    _write_profile(Path(out), open_model(card, weights), dataset, split, seed=options.train.seed, watch=watch)
+    _write_profile(Path(out), model, dataset, split, seed=options.train.seed, watch=watch)
     kept.remove()
     return card
 
