@@ -1,0 +1,304 @@
+"""Drift: quiet where nothing moved, loud where something did, and the images that moved are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from drift_sets import drawn, write_run
+from gueststar.cli.main import app
+from gueststar.datasets.drift_profile import profile_of_model, write_profile
+from gueststar.datasets.drifting import read_known, read_sample, write_drift
+from gueststar.errors import ConfigError, InputError, OutputError
+from gueststar.realbogus.drift import bins_of, count_rows, psi_and_ks
+from gueststar.realbogus.drift_groups import DriftOptions, ImageName, find_drift, smallest_p
+from gueststar.realbogus.drift_profile import count_all, make_profile, profile_text, read_profile
+from gueststar.realbogus.model_profile import copy_profile, read_model_profile
+from realbogus_models import model_and_set
+from study_sets import write_set
+
+QUICK = DriftOptions(draws=200, most_draws=1000)
+
+
+def compared(data, reference, rng, options=QUICK):
+    known = make_profile(reference, options, rng=rng).counts
+    return find_drift(count_all(data, known.columns), known, options, rng=rng)
+
+
+# The statistics
+
+
+def test_psi_is_that_of_its_definition_and_the_distance_that_of_scipy(rng):
+    from scipy.stats import ks_2samp
+
+    first, second = rng.normal(size=3000), rng.normal(0.4, 1.2, 500)
+    bins = bins_of("a", first, coarse=10, fine=400)
+    one, two = (count_rows(bins, x, np.zeros(x.size, int), 1)[0] for x in (second, first))
+    psi, ks = psi_and_ks(bins, one, two)
+    edges = np.quantile(first, np.arange(1, 10) / 10, method="inverted_cdf")
+    p, q = ((np.append(np.bincount(np.searchsorted(edges, x), minlength=10), 0) + 0.5) for x in (second, first))
+    p, q = p / p.sum(), q / q.sum()
+    assert psi == pytest.approx(np.sum((p - q) * np.log(p / q)), rel=1e-9)
+    exact = ks_2samp(first, second).statistic
+    assert exact - 1 / 400 <= ks <= exact + 1e-12
+    np.testing.assert_allclose(psi_and_ks(bins, two, two), 0.0, atol=1e-12)
+
+
+def test_missing_values_have_a_bin_of_their_own_and_equal_ones_are_not_torn(rng):
+    values = np.r_[np.zeros(500), rng.normal(5, 1, 300), np.full(200, np.nan)]
+    bins = bins_of("a", values)
+    counts = count_rows(bins, values, np.zeros(values.size, int), 1)[0]
+    assert counts.sum() == values.size
+    assert counts[-1] == 200
+    assert counts[0] == 500
+    np.testing.assert_array_equal(count_rows(bins, np.array([np.inf, -np.inf]), np.zeros(2, int), 1)[0, :-1], 0)
+    with pytest.raises(InputError, match=r"column a: the reference has no finite value of it"):
+        bins_of("a", np.full(3, np.nan))
+
+
+def test_p_of_the_smaller_of_two_counts_ties_and_is_never_zero():
+    drawn_ = np.array([[3.0, 0.0], [1.0, 5.0], [2.0, 1.0], [0.0, 2.0]])
+    assert smallest_p(drawn_) == 0.5  # first in one statistic, as the second row is in the other
+    assert smallest_p(np.zeros((5, 2))) == 1.0
+    assert smallest_p(np.array([[np.nan, np.nan], [1.0, 1.0]])) == 1.0
+
+
+def test_images_that_differ_among_each_other_are_no_drift_although_rows_say_so():
+    """Rows taken for independent would call nearly every group a drift; whole images are exchanged."""
+    from scipy.stats import ks_2samp
+
+    p_images, p_rows = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        reference, data = drawn(rng, 40), drawn(rng, 4)
+        tests = compared(data, reference, rng, DriftOptions(draws=100, most_draws=100)).tests
+        p_images.append(next(test.p for test in tests if test.column == "a"))
+        p_rows.append(ks_2samp(data.columns["a"], reference.columns["a"]).pvalue)
+    assert np.mean(np.array(p_images) <= 0.1) < 0.25  # 0.1 is expected; 0.25 is four standard errors above
+    assert np.mean(np.array(p_images) <= 0.5) == pytest.approx(0.5, abs=0.26)
+    assert np.mean(np.array(p_rows) <= 0.1) > 0.4
+
+
+def test_a_night_that_moved_is_warned_of_with_the_images_that_did(rng):
+    names = [ImageName(f"image{i:03d}", "night", f"{11 + i // 8}") for i in range(24)]
+    data = drawn(rng, 24, shift=dict.fromkeys((1, 2, 5, 6), 3.0), names=names)
+    before = {name: values.copy() for name, values in data.columns.items()}
+    drift = compared(data, drawn(rng, 120), rng)
+    left = drift.drifting
+    assert {(test.night, test.chip, test.column) for test in left} >= {("night", "11", "a")}
+    assert {test.column for test in left} == {"a"}
+    assert not any(test.chip in ("12", "13") for test in left)
+    chip = next(test for test in left if test.chip == "11")
+    assert {cause.image.name for cause in chip.causes[:4]} == {"image001", "image002", "image005", "image006"}
+    assert 2 <= chip.guilty <= 4
+    assert chip.q <= 0.05
+    assert chip.psi > chip.psi_chance + 0.1
+    assert chip.causes[3].influence > 0 > chip.causes[4].influence
+    np.testing.assert_array_equal(before["a"], data.columns["a"])
+
+
+def test_every_chip_night_and_both_are_tested_once(rng):
+    names = [ImageName(f"i{i}", f"n{i % 2}", f"{11 + i // 2 % 2}") for i in range(12)]
+    drift = compared(drawn(rng, 12, names=names), drawn(rng, 30), rng)
+    groups = [(test.night, test.chip) for test in drift.tests if test.column == "a"]
+    assert len(groups) == len(set(groups)) == 9
+    assert {("n0", ""), ("", "11"), ("", ""), ("n1", "12")} <= set(groups)
+    q = np.array([test.q for test in drift.tests])
+    p = np.array([test.p for test in drift.tests])
+    assert (q >= p).all()
+
+
+def test_too_little_is_unknown_and_said(rng):
+    few = drawn(rng, 1, rows=(3, 4))
+    drift = compared(few, drawn(rng, 30), rng)
+    assert [test.reason for test in drift.tests] == ["3 rows, 30 are needed"] * 2
+    assert not drift.drifting
+    assert "2 of 2 tests were not made" in drift.notes[0]
+    with pytest.raises(InputError, match=r"the reference has 5 images; 20 are needed"):
+        compared(few, drawn(rng, 5), rng)
+    lone = drawn(rng, 1, shift={0: 9.0})
+    notes = compared(lone, drawn(rng, 20), rng, DriftOptions(draws=100, q=0.01)).notes
+    assert "farther out than every draw" in notes[-1]
+
+
+def test_counts_in_other_bins_are_refused(rng):
+    first, other = (make_profile(drawn(rng, 30), rng=rng).counts for _ in range(2))
+    with pytest.raises(InputError, match="not counted in the same bins"):
+        find_drift(first, other, rng=rng)
+    none = replace(first, counts=first.counts[:0], images=())
+    with pytest.raises(InputError, match="no image with candidates to compare"):
+        find_drift(none, first, rng=rng)
+
+
+# Profiles
+
+
+def test_a_profile_comes_back_and_holds_no_row(rng, tmp_path):
+    made = make_profile(drawn(rng, 50), DriftOptions(most_images=30), rng=rng)
+    write_profile(tmp_path / "p.json", made)
+    back = read_profile(tmp_path / "p.json")
+    assert (back.images_in_all, len(back.counts.images)) == (50, 30)
+    np.testing.assert_array_equal(back.counts.counts, made.counts.counts)
+    np.testing.assert_array_equal(back.counts.columns[0].edges, made.counts.columns[0].edges)
+    with pytest.raises(OutputError, match=r"p\.json exists already"):
+        write_profile(tmp_path / "p.json", made)
+    with pytest.raises(ConfigError, match=r"the name of a profile ends in \.json"):
+        write_profile(tmp_path / "p.txt", made)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "other"}, "is no profile of a reference"),
+        ({"version": 2}, "version 2 of the format; this program reads 1"),
+        ({"counts": [[1]]}, r"is damaged: counts of shape \(1, 1\) for 30 images"),
+        ({"images": 3}, "is damaged"),
+    ],
+)
+def test_damaged_profiles_are_refused(rng, tmp_path, change, words):
+    values = json.loads(profile_text(make_profile(drawn(rng, 30), rng=rng)))
+    (tmp_path / "p.json").write_text(json.dumps({**values, **change}))
+    with pytest.raises(InputError, match=words):
+        read_profile(tmp_path / "p.json")
+    (tmp_path / "p.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as a profile"):
+        read_known(tmp_path / "p.json")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    root = model_and_set(tmp_path_factory.mktemp("model"))
+    write_set(root / "nights", n=600, size=21, pairs=60, chips=2)
+    return root
+
+
+def test_a_model_keeps_what_it_was_made_with_and_older_ones_can_be_given_it(model, tmp_path):
+    # The card of an older model knows nothing of profiles.
+    with pytest.raises(InputError, match=r"keeps no profile of what it was made with; make it with `gueststar model"):
+        read_known(model / "model")
+    made = profile_of_model(model / "model", model / "nights")
+    assert made.counts.columns[0].name == "rb_score"
+    assert len(made.counts.images) == 30  # validation and test of 60 images
+    assert made.model == read_known_hash(model)
+    with pytest.raises(InputError, match=r"artifacts of 15 images .*; 20 are needed for a profile"):
+        profile_of_model(model / "model", model / "nights", "test")
+    with pytest.raises(ConfigError, match="part 'night': one of train, validation, test, all"):
+        profile_of_model(model / "model", model / "nights", "night")
+    done = CliRunner().invoke(app, ["model", "profile", str(model / "model"), "--data", str(model / "nights"), "-q"])
+    assert done.exit_code == 0, done.output
+    assert read_known(model / "model").images_in_all == 30
+    again = CliRunner().invoke(app, ["model", "profile", str(model / "model"), "--data", str(model / "nights"), "-q"])
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    copy_profile(model / "model", tmp_path)
+    assert (tmp_path / "profile.json").is_file()
+    (model / "model" / "profile.json").unlink()
+    with pytest.raises(InputError, match="keeps no profile"):
+        read_model_profile(model / "model")
+
+
+def read_known_hash(model):
+    return json.loads((model / "model" / "card.json").read_text())["weights_hash"][:16]
+
+
+def test_training_writes_a_profile_where_there_are_images_enough(model, tmp_path):
+    from gueststar.realbogus.stored import open_dataset
+    from gueststar.realbogus.train import Train
+    from gueststar.realbogus.watch import Watch
+    from gueststar.training import Training, train_stored
+
+    options = Training(train=Train(epochs=1, batch_size=64, stamp_size=15))
+    train_stored(options, open_dataset(model / "nights"), tmp_path / "new")
+    made = read_model_profile(tmp_path / "new")
+    assert made.name == "nights"
+    assert {"rb_score", "snr", "sky_sigma_science"} <= {column.name for column in made.counts.columns}
+    told: list[str] = []
+    few = write_set(tmp_path / "few", n=200, size=21, pairs=16)
+    train_stored(options, open_dataset(few), tmp_path / "small", watch=Watch(tell=told.append))
+    assert not (tmp_path / "small" / "profile.json").exists()
+    assert any("no profile for `gueststar drift`" in text for text in told)
+
+
+# Runs, data sets, the page and the command
+
+
+def test_a_run_with_one_bad_chip_is_warned_of_by_the_command(tmp_path):
+    good = write_run(tmp_path / "good", images=60, name="g", seed=2)
+    bad = write_run(tmp_path / "bad", images=20, bad_chip="12")
+    out = tmp_path / "drift"
+    quick = ["--set", "draws=200", "--set", "most_draws=2000"]
+    done = CliRunner().invoke(app, ["drift", str(bad), "--against", str(good), "--out", str(out), *quick])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    assert "Warning: chip 12 in night mjd60000 has left the reference in" in text
+    assert "chip 11 in night" not in text
+    page = (out / "drift.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert page.count('class="sortable"') == 1
+    facts = json.loads((out / "drift.json").read_text())
+    assert {item["column"] for item in facts["drift"]} >= {"fwhm", "psf_fwhm", "seeing_px"}
+    table = pq.read_table(out / "drift.parquet")
+    assert set(table["chip"].to_pylist()) == {"", "11", "12"}
+    causes = pq.read_table(out / "drift_images.parquet").to_pylist()
+    assert {row["image_chip"] for row in causes if row["guilty"] and row["chip"] == "12"} == {"12"}
+    again = CliRunner().invoke(app, ["drift", str(bad), "--against", str(good), "--out", str(out), *quick])
+    assert again.exit_code == 1
+    assert "holds a drift report already" in " ".join(again.stderr.split())
+    strict = ["drift", str(bad), "--against", str(good), *quick, "--fail-on-drift", "--quiet"]
+    assert CliRunner().invoke(app, strict).exit_code == 1
+    calm = write_run(tmp_path / "calm", images=20, name="c", seed=5)
+    done = CliRunner().invoke(app, ["drift", str(calm), "--against", str(good), *quick, "--fail-on-drift"])
+    assert done.exit_code == 0, done.output
+    assert "Nothing left the reference" in done.stdout
+
+
+def test_scores_of_another_model_are_not_compared(tmp_path):
+    good = write_run(tmp_path / "good", images=40, name="g", seed=2)
+    other = write_run(tmp_path / "other", images=20, model="n")
+    report = write_drift(read_sample(other), read_sample(good), options=QUICK)
+    assert "rb_score" not in {test.column for test in report.drift.tests}
+    assert any("scores are not compared" in text for text in report.warnings)
+    same = write_drift(read_sample(good), read_sample(good), options=QUICK)
+    assert "rb_score" in {test.column for test in same.drift.tests}
+    assert not same.drift.drifting
+    assert any("40 images are in both" in text for text in same.warnings)
+
+
+def test_a_profile_stands_for_its_data_set(tmp_path, model):
+    runner, target = CliRunner(), tmp_path / "p.json"
+    made = runner.invoke(app, ["drift", "--against", str(model / "nights"), "--write-profile", str(target)])
+    assert made.exit_code == 0, made.output
+    base = ["drift", str(model / "nights"), "--set", "draws=100", "--columns", "snr"]
+    one = runner.invoke(app, [*base, "--against", str(target), "--out", str(tmp_path / "one")])
+    two = runner.invoke(app, [*base, "--against", str(model / "nights"), "--out", str(tmp_path / "two")])
+    assert one.exit_code == two.exit_code == 0, one.output + two.output
+    first, second = (pq.read_table(tmp_path / name / "drift.parquet") for name in ("one", "two"))
+    np.testing.assert_allclose(first["psi"].to_numpy(), second["psi"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--against", "{set}"], 2, "nothing to do: give DATA to compare, or --write-profile"),
+        (["{set}", "--against", "{set}", "--rows", "stars"], 2, "--rows stars: one of artifacts, reals, all"),
+        (["{set}", "--against", "{set}", "--columns", "sky"], 2, "--columns sky: "),
+        (["{set}", "--against", "{set}", "--columns", "tile"], 2, "has texts in it, and numbers are compared"),
+        (["{set}", "--against", "{run}", "--against-part", "train"], 2, "is a run: its candidates have scores"),
+        (["{set}", "--against", "{set}/shards"], 1, "is neither a data set (manifest.json) nor the folder of a run"),
+        (["{set}", "--against", "{model}"], 1, "keeps no profile of what it was made with"),
+        (["{set}", "--against", "{profile}", "--against-part", "train"], 2, "is a profile already"),
+        (["{set}", "--against", "{set}", "--set", "q=2"], 2, "q = "),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, model, rng, options, code, words):
+    places = {"set": model / "nights", "model": model / "model", "profile": tmp_path / "p.json"}
+    places["run"] = write_run(tmp_path / "run", images=3)
+    write_profile(places["profile"], make_profile(drawn(rng, 30), rng=rng))
+    done = CliRunner().invoke(app, ["drift", *(text.format(**places) for text in options)])
+    assert done.exit_code == code, done.output
+    assert words in " ".join(done.stderr.split())
