@@ -11,9 +11,10 @@ the pixels.
 
 Told are, with intervals of 95 % (Clopper & Pearson) over trials: the share of tests with p <= 0.05, which is to be
 0.05; of nights without drift with a certain difference, which is to be at most q, and with a warning; of planted chips
-or nights that are warned of, and of the other chips; and, where two images of a chip are changed alone, how often the
-first image that is named is one of them. `nights differ` lets images of one night share an effect that those of the
-reference have each for itself: then images are not exchangeable, and warnings are right to come although nothing broke.
+or nights that are warned of, and of the other chips; and, where three images of a chip are changed, how often that is
+warned of, and how often the first image that is named is one of them. `nights differ` lets images of one night share an
+effect that those of the reference have each for itself: then images are not exchangeable, and warnings are right to
+come although nothing broke.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ Columns = dict[str, NDArray[np.float64]]
 Image = Columns
 NOISE = ("sky_sigma_science", "sky_sigma_reference", "sky_sigma_difference")
 WIDTHS = ("fwhm", "psf_fwhm")
+_PART = 3  # images of a chip that are changed where not all are
 
 
 def seeing(image: Image, rng: np.random.Generator) -> Image:
@@ -155,9 +157,9 @@ def quiet_nights(arguments: argparse.Namespace, pool: list[Image], *, nights: bo
 
 
 def planted(arguments: argparse.Namespace, pool: list[Image], name: str) -> dict[str, Any]:
-    """One chip or the night is changed; and then two images of a chip alone."""
+    """One chip or the night is changed; and then some images of a chip alone."""
     change, whole = PLANTED[name]
-    found, other, blamed = [], [], []
+    found, other, part_found, blamed = [], [], [], []
     for number in range(arguments.trials):
         seed = arguments.seed + 10_000 + number
         count = len(Trial(arguments, pool, seed).night)
@@ -167,11 +169,12 @@ def planted(arguments: argparse.Namespace, pool: list[Image], name: str) -> dict
         found.append(("night", "") in left if whole else ("night", "00") in left)
         if not whole:
             other += [("night", f"{chip:02d}") in left for chip in range(1, arguments.chips)]
-        part = Trial(arguments, pool, seed).drift(dict.fromkeys(range(2), change))
+        part = Trial(arguments, pool, seed).drift(dict.fromkeys(range(_PART), change))
         mine = [test for test in part.drifting if test.chip == "00"]
+        part_found.append(bool(mine))
         if mine:
-            blamed.append(mine[0].causes[0].image.name in ("n000", "n001"))
-    made = {"found": share(found), "two images blamed": share(blamed)}
+            blamed.append(mine[0].causes[0].image.name in {f"n{i:03d}" for i in range(_PART)})
+    made = {"found": share(found), "three images": share(part_found), "of these blamed": share(blamed)}
     return made | ({"other chips": share(other)} if other else {})
 
 
