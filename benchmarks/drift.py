@@ -146,7 +146,7 @@ def share(found: list[bool] | NDArray[np.bool_]) -> dict[str, float | int]:
 def quiet_nights(arguments: argparse.Namespace, pool: list[Image], *, nights: bool = False) -> dict[str, Any]:
     """Nothing was planted."""
     small, certain, warned = [], [], []
-    for number in range(arguments.trials):
+    for number in range(arguments.trials if nights else arguments.quiet_trials):
         drift = Trial(arguments, pool, arguments.seed + number, nights=nights).drift({})
         tested = [test for test in drift.tests if not test.reason]
         # One test of each trial, so that the tests that are counted are independent.
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="data set whose artifacts are dealt; else drawn")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="its scores, from `gueststar score`")
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--quiet-trials", type=int, default=200, help="without drift, which need more")
     parser.add_argument("--chips", type=int, default=6)
     parser.add_argument("--images", type=int, default=5, help="of each chip")
     parser.add_argument("--reference", type=int, default=150, help="images of the reference")
