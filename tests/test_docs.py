@@ -171,7 +171,16 @@ def test_every_option_of_data_sets_has_a_description() -> None:
     from gueststar.report.evaluation_results import EvaluateOptions
 
     page = extension().configuration.dataset_page()
-    for model in (AuditOptions, DriftOptions, BuildSet, ImportSet, EvaluateOptions, FindSuspects, SuspectRules, PhysicsWeights):
+    for model in (
+        AuditOptions,
+        DriftOptions,
+        BuildSet,
+        ImportSet,
+        EvaluateOptions,
+        FindSuspects,
+        SuspectRules,
+        PhysicsWeights,
+    ):
         for name, field in model.model_fields.items():
             assert field.description
             assert f"``{name}``" in page

@@ -180,6 +180,11 @@ def _curve(number: int, shown: Sequence[DriftTest], data: ImageCounts, reference
         counts = data.of(number)[members].sum(axis=0)
         missing = counts[-1] / max(counts.sum(), 1)
         note = f", {100 * missing:.0f} % missing" if missing > 0.005 else ""
+        # A curve that lies on the frame would be looked for in vain.
+        ends = {"below": counts[0], "above": counts[-2]}
+        for side, rows in ends.items():
+            share = rows / max(counts[:-1].sum(), 1)
+            note += f", {100 * share:.0f} % {side} all that is drawn" if share > 0.2 else ""
         label = f"{group_words(test.night, test.chip)}{note}{'' if test.drift else ' (no drift)'}"
         axes.plot(bins.edges, cumulative(counts), color=MODELS[i], ls=STYLES[i], lw=1.8, label=label)
     axes.set_ylim(0, 1)
