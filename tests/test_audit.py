@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ import night_frames
 import realbogus_stamps
 from gueststar.cli.main import app
 from gueststar.config import load_config
-from gueststar.datasets.audit import AuditOptions, audit
+from gueststar.datasets.audit import AuditOptions, audit, audit_rows, read_audit_rows
 from gueststar.datasets.audit_files import further_sections, write_audit
 from gueststar.datasets.audit_stars import read_stars
 from gueststar.errors import ConfigError, InputError, OutputError
@@ -292,6 +293,23 @@ def test_a_run_is_audited_and_written(night_run, tmp_path):
     )
     with pytest.raises(OutputError, match="holds an audit already"):
         write_audit([night_run], tmp_path / "out")
+
+
+def test_a_far_star_is_not_named_before_a_brighter_one_in_the_stamp(night_run, tmp_path):
+    stars = tmp_path / "stars.csv"
+    rows = read_audit_rows([night_run], AuditOptions(threshold=0.0))
+    rows = replace(rows, ra=10.0 + rows.x / 3600.0, dec=rows.y / 3600.0)  # the frames have no WCS
+    stars.write_text("ra,dec,mag,name\n10.0,10.0,12.9,far\n")
+    found = audit_rows(rows, AuditOptions(threshold=0.0), catalog=stars).found
+    beside = found.numbers["halo_log"] > -2.9
+    assert beside.any()
+    assert not any("far" in text for text in found.star[beside])
+    stars = tmp_path / "bright.csv"
+    stars.write_text("ra,dec,mag,name\n10.0,0.1,-12,Moon\n")
+    found = audit_rows(rows, AuditOptions(threshold=0.0), catalog=stars).found
+    known = np.isfinite(found.numbers["zeropoint"])
+    assert known.any()
+    assert all("Moon" in text for text in found.star[known])
 
 
 def test_a_run_without_false_positives_and_with_another_model(night_run, tmp_path):

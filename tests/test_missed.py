@@ -18,6 +18,7 @@ from gueststar.cli.main import app
 from gueststar.config import load_config
 from gueststar.datasets.missed import read_missed, write_missed
 from gueststar.datasets.missed_lists import read_transients
+from gueststar.datasets.missed_section import audit_section
 from gueststar.efficiency.evidence import SearchRules
 from gueststar.efficiency.losses import judge_sources
 from gueststar.errors import InputError
@@ -387,6 +388,16 @@ def test_another_model_is_told(made: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(values))
     notes = " ".join(read_missed(out).notes)
     assert "different models" in notes or "another model (0123456789abcdef)" in notes
+
+
+def test_the_section_of_an_audit(made: Path, tmp_path: Path) -> None:
+    section = audit_section([made / "out"])
+    assert section is not None
+    assert section.name == "missed-reals"
+    assert "The step that lost them" in section.html
+    assert audit_section([copy_of(made, tmp_path / "plain", inject=0)]) is None
+    assert audit_section([tmp_path]) is None
+    assert audit_section([made / "out"], truth=[tmp_path, tmp_path]) is None
 
 
 def test_the_command(made: Path, tns: Path, tmp_path: Path) -> None:

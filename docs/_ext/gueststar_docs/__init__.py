@@ -23,6 +23,7 @@ from gueststar_docs.configuration import (
 from gueststar_docs.detection import detection_page
 from gueststar_docs.frontend import frontend_page
 from gueststar_docs.measured import chain_page, real_frames_page
+from gueststar_docs.missed import missed_steps
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.simulated import simulated_night_page, simulator_page
@@ -61,6 +62,7 @@ def generated_pages() -> dict[str, str]:
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
         "detection.rst": detection_page(),
+        "missed_steps.inc": missed_steps(),
         "simulator.rst": simulator_page(),
         "simulated_night.rst": simulated_night_page(),
     }

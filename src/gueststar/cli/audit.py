@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gueststar.cli.common import Overwrite, Quiet, errors, output, resolve_options
+from gueststar.cli.common import Overwrite, Quiet, errors, output, resolve_options, stage_bars
 
 if TYPE_CHECKING:
     from gueststar.datasets.audit_files import WrittenAudit
@@ -90,7 +88,7 @@ def audit(
     options = resolve_options(
         AuditOptions, None, [f"{key}={value}" for key, value in given.items() if value is not None]
     )
-    with _bars(quiet=quiet) as progress:
+    with stage_bars(_WORDS, quiet=quiet) as progress:
         done = write_audit(
             source, out, options, model=model, scores=scores, truth=truth or (), known=known or (), catalog=catalog,
             stamps=stamps, overwrite=overwrite, progress=progress,
@@ -99,26 +97,6 @@ def audit(
         errors().print(text, style="yellow", markup=False, soft_wrap=True)
     if not quiet:
         _print(done)
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """One bar for each stage."""
-    if quiet:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=errors(), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(_WORDS.get(stage, stage))
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield show
 
 
 def _print(done: WrittenAudit) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gueststar.datasets.audit_measures import Measured, measure
-from gueststar.datasets.audit_rows import AuditRows, dataset_rows, run_rows
+from gueststar.datasets.audit_rows import AuditRows
+from gueststar.datasets.audit_runs import run_rows
+from gueststar.datasets.audit_sets import dataset_rows
 from gueststar.datasets.known import KnownObjects, Truth, read_known, read_truth
 from gueststar.errors import ConfigError, InputError
 from gueststar.options import Options

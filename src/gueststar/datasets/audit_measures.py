@@ -102,7 +102,10 @@ def measure(
             rows.ra[wanted], rows.dec[wanted], zeropoint, found["sky_sigma_science"], stars,
             arcsec_px=_pixel_scale(rows),
         )  # fmt: skip
-        found["halo_log"] = np.fmax(found["halo_log"], np.log10(np.maximum(halo, 1e-3)))
+        listed = np.log10(np.maximum(halo, 1e-3))
+        # A star of the list is named only where none in the stamp leaves more light.
+        star = np.where(found["halo_log"] > listed, -1, star)
+        found["halo_log"] = np.fmax(found["halo_log"], listed)
     known = rows.known[wanted] != ""
     found["known_match"] = known.astype(np.float64) if rows.has_known else np.full(len(wanted), np.nan)
     detections = _detections(rows)

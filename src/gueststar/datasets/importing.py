@@ -172,9 +172,11 @@ def _write(
 ) -> None:
     n = len(piece.cube)
     cube = np.array(piece.cube[:, [planes.index(name) for name in PLANES]], np.float32)
-    if piece.turned is not None:
-        cube[piece.turned, 2] = -cube[piece.turned, 2]
     made = normalise(cube, fwhm_px=options.fwhm_px, keep_sky=options.keep_sky)
+    if piece.turned is not None:
+        # After the noise is measured, as when such stamps are scored: it is told by one side of the pixels.
+        made.cube[piece.turned, 2] *= -1.0
+        made.snr[piece.turned] *= -1.0
     columns: dict[str, Any] = blank_candidates(n) | {
         "snr": made.snr, "label": options.label, "kind": "", "true_snr": np.full(n, np.nan, np.float32), "tile": "",
         "night": "", "reference": "", "chain": "default", "source": source, "suspicion": "", "true_kind": "",

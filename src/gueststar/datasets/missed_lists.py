@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gueststar.efficiency.sources import source_table
 from gueststar.errors import InputError
+from gueststar.night.source_lists import read_list
 from gueststar.report.known_sources import Frame, judge_stored, rejected_sources
 
 __all__ = ["frame_wcs", "listed_sources", "read_transients", "transient_summary"]
@@ -35,8 +36,6 @@ _NAMES = {
     "host": ("hostname", "host"),
 }  # fmt: skip
 _NEEDED = ("name", "ra", "dec")
-_FORMATS = {".csv": "ascii.csv", ".csv.gz": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fits.gz": "fits",
-            ".fit": "fits", ".vot": "votable", ".xml": "votable"}  # fmt: skip
 
 
 def read_transients(path: Path) -> Table:
@@ -61,7 +60,7 @@ def read_transients(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"list of transients {path}: no such file", path=str(path))
     try:
-        table = _read(path)
+        table = read_list(path)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"list of transients {path} cannot be read: {error}; expected .csv, .ecsv, .fits, .vot or .parquet",
@@ -93,19 +92,6 @@ def read_transients(path: Path) -> Table:
             "host": _texts(table, found["host"]) if found["host"] else np.full(n, "", "U1"),
         }
     )  # fmt: skip
-
-
-def _read(path: Path) -> Table:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        import pyarrow.parquet as pq
-
-        stored = pq.read_table(path)
-        return Table({name: np.array(stored[name].to_pylist()) for name in stored.column_names})
-    suffix = next((suffix for suffix in _FORMATS if path.name.lower().endswith(suffix)), "")
-    if not suffix:
-        raise ValueError("its name has an unknown suffix")
-    table: Table = Table.read(path, format=_FORMATS[suffix])
-    return table
 
 
 def _texts(table: Table, name: str) -> NDArray[np.str_]:

@@ -13,11 +13,33 @@ from numpy.typing import NDArray
 from gueststar.errors import InputError
 from gueststar.types import Image
 
-__all__ = ["read_source_list", "sources_for"]
+__all__ = ["read_list", "read_source_list", "sources_for"]
 
 F8 = NDArray[np.float64]
 _BRIGHTNESS = ("flux_e", "mag", "snr")
+_FORMATS = {".csv": "ascii.csv", ".csv.gz": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fits.gz": "fits",
+            ".fit": "fits", ".vot": "votable", ".xml": "votable"}  # fmt: skip
 _OWN = ("placement", "host_offset_r25")  # of earlier tables of artificial reals; kept
+
+
+def read_list(path: Path) -> Table:
+    """Read a table by the suffix of its name: Parquet, CSV, ECSV, FITS or VOTable.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError or KeyError
+        When it cannot be read.
+    """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        import pyarrow.parquet as pq
+
+        stored = pq.read_table(path)
+        return Table({name: stored[name].to_numpy() for name in stored.column_names})
+    suffix = next((suffix for suffix in _FORMATS if path.name.lower().endswith(suffix)), "")
+    if not suffix:
+        raise ValueError("its name has an unknown suffix")
+    table: Table = Table.read(path, format=_FORMATS[suffix])
+    return table
 
 
 def read_source_list(path: Path) -> Table:
@@ -43,7 +65,7 @@ def read_source_list(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"list of sources {path}: no such file", path=str(path))
     try:
-        table = _read(path)
+        table = read_list(path)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"list of sources {path} cannot be read: {error}; expected .parquet, .csv, .ecsv, .fits or .vot",
@@ -74,16 +96,6 @@ def _numbers(column: Any, name: str, path: Path) -> F8:
         return np.asarray(np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan))
     except (TypeError, ValueError):
         raise InputError(f"list of sources {path}: column {name} does not hold numbers", path=str(path)) from None
-
-
-def _read(path: Path) -> Table:
-    name = path.name.lower()
-    if name.endswith((".parquet", ".pq")):
-        import pyarrow.parquet as pq
-
-        stored = pq.read_table(path)
-        return Table({key: stored[key].to_numpy() for key in stored.column_names})
-    return Table.read(path, format="ascii.csv") if name.endswith((".csv", ".csv.gz")) else Table.read(path)
 
 
 def sources_for(rows: Table, image: Image, *, name: str, file: str) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.realbogus.channels import ring_of
+from gueststar.realbogus.borders import border_noise
 from gueststar.types import CANDIDATE_COLUMNS
 
 __all__ = ["Normalised", "blank_candidates", "matched_snr", "normalise"]
@@ -35,9 +35,9 @@ class Normalised:
 
 
 def normalise(cube: NDArray[np.floating[Any]], *, fwhm_px: float, keep_sky: bool = False) -> Normalised:
-    """Measure sky and noise of each plane in the pixels away from the centre.
+    """Measure sky and noise of each plane as `gueststar.realbogus.borders.border_noise` does, and divide by the noise.
 
-    The noise is told by the pixels below the median, which sources hardly touch.
+    Stamps in files are scored with the same noise, so that a data set made of them has their scores.
 
     Parameters
     ----------
@@ -49,20 +49,9 @@ def normalise(cube: NDArray[np.floating[Any]], *, fwhm_px: float, keep_sky: bool
         Leave the sky in: the stamps are free of it already.
     """
     planes = np.array(cube, np.float32)
-    ring = ring_of(planes.shape[-1])
-    around = planes[:, :, ring]
-    known = np.isfinite(around).any(axis=-1)
-    around[~known] = 0.0
-    middle = np.nanmedian(around, axis=-1)
-    below = np.where(around < middle[..., None], middle[..., None] - around, np.nan)
-    empty = ~np.isfinite(below).any(axis=-1)
-    below[empty] = 0.0
-    sigma = 1.4826 * np.nanmedian(below, axis=-1)
-    spread = np.nanstd(around, axis=-1)
-    sigma = np.where(sigma > 0, sigma, spread)
-    noise: NDArray[np.float32] = np.where(known & (sigma > 0), sigma, np.nan).astype(np.float32)
+    sky, noise = border_noise(planes)
     if not keep_sky:
-        planes -= middle[:, :, None, None]
+        planes -= sky[:, :, None, None]
     planes /= noise[:, :, None, None]
     return Normalised(planes, noise, matched_snr(planes[:, 2], fwhm_px))
 
