@@ -35,9 +35,10 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from gueststar import __version__
-from gueststar.datasets.drifting import read_sample
-from gueststar.realbogus.drift_groups import Drift, DriftOptions, ImageName, find_drift
-from gueststar.realbogus.drift_profile import Sample, count_all, make_profile
+from gueststar.datasets.drift_samples import read_sample
+from gueststar.realbogus.drift.groups import find_drift
+from gueststar.realbogus.drift.profile import Sample, count_all, make_profile
+from gueststar.realbogus.drift.result import Drift, DriftOptions, ImageName
 
 Columns = dict[str, NDArray[np.float64]]
 #: One image: columns of its rows.

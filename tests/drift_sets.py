@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gueststar.night.products import write_outcome
-from gueststar.realbogus.drift_groups import ImageName
-from gueststar.realbogus.drift_profile import Sample
+from gueststar.realbogus.drift.profile import Sample
+from gueststar.realbogus.drift.result import ImageName
 from gueststar.types import Outcome
 
 

@@ -165,7 +165,7 @@ def test_every_option_of_data_sets_has_a_description() -> None:
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
     from gueststar.datasets.suspects import FindSuspects
-    from gueststar.realbogus.drift_groups import DriftOptions
+    from gueststar.realbogus.drift.result import DriftOptions
     from gueststar.realbogus.label_cleaning.physics import PhysicsWeights
     from gueststar.realbogus.label_cleaning.ranking import SuspectRules
     from gueststar.report.evaluation_results import EvaluateOptions

@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 from drift_sets import drawn, write_run
 from gueststar.cli.main import app
 from gueststar.datasets.drift_profile import profile_of_model, write_profile
-from gueststar.datasets.drifting import read_known, read_sample, write_drift
+from gueststar.datasets.drift_samples import read_sample
+from gueststar.datasets.drifting import read_known, write_drift
 from gueststar.errors import ConfigError, InputError, OutputError
-from gueststar.realbogus.drift import bins_of, count_rows, psi_and_ks
-from gueststar.realbogus.drift_groups import DriftOptions, ImageName, find_drift, smallest_p
-from gueststar.realbogus.drift_profile import count_all, make_profile, profile_text, read_profile
-from gueststar.realbogus.model_profile import copy_profile, read_model_profile
+from gueststar.realbogus.drift.groups import find_drift, smallest_p
+from gueststar.realbogus.drift.images import standing_out
+from gueststar.realbogus.drift.model_profile import copy_profile, read_model_profile
+from gueststar.realbogus.drift.profile import count_all, image_medians, make_profile, profile_text, read_profile
+from gueststar.realbogus.drift.result import DriftOptions, ImageName
+from gueststar.realbogus.drift.statistics import bins_of, count_rows, psi_and_ks
 from realbogus_models import model_and_set
 from study_sets import write_set
 
@@ -114,23 +117,76 @@ def test_every_chip_night_and_both_are_tested_once(rng):
 
 
 def test_too_little_is_unknown_and_said(rng):
-    few = drawn(rng, 1, rows=(3, 4))
+    few = drawn(rng, 4, rows=(3, 4))
     drift = compared(few, drawn(rng, 30), rng)
-    assert [test.reason for test in drift.tests] == ["3 rows, 30 are needed"] * 2
+    assert [test.reason for test in drift.tests] == ["12 rows: too few to tell"] * 2
     assert not drift.drifting
-    assert "2 of 2 tests were not made" in drift.notes[0]
+    assert "2 of 2 tests were not made, in 1 nights" in drift.notes[0]
     with pytest.raises(InputError, match=r"the reference has 5 images; 20 are needed"):
         compared(few, drawn(rng, 5), rng)
-    lone = drawn(rng, 1, shift={0: 9.0})
-    notes = compared(lone, drawn(rng, 20), rng, DriftOptions(draws=100, q=0.01)).notes
-    assert "farther out than every draw" in notes[-1]
+    tight = compared(drawn(rng, 3, shift=dict.fromkeys(range(3), 9.0)), drawn(rng, 20), rng, DriftOptions(q=1e-4))
+    assert "farther out than every draw" in tight.notes[-1]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_one_or_two_images_are_too_few_and_get_no_p_value_however_far_out(rng, images):
+    drift = compared(drawn(rng, images, shift=dict.fromkeys(range(images), 9.0)), drawn(rng, 40), rng)
+    words = "1 image with candidates" if images == 1 else "2 images with candidates"
+    for test in drift.tests:
+        assert test.reason == f"{words}: too few images to tell"
+        assert np.isnan([test.p, test.q, test.psi_chance]).all()
+        assert np.isfinite(test.psi)
+    assert not drift.drifting
+
+
+def test_images_without_candidates_do_not_make_a_group_large_enough(rng):
+    names = [ImageName(f"i{i}", "night", "11") for i in range(6)]
+    whole = drawn(rng, 6, names=names)
+    kept = whole.image < 2
+    empty = replace(whole, image=whole.image[kept], columns={name: x[kept] for name, x in whole.columns.items()})
+    drift = compared(empty, drawn(rng, 40), rng)
+    assert {test.reason for test in drift.tests} == {"2 images with candidates: too few images to tell"}
+    assert drift.tests[0].images == 6
+
+
+def test_one_bad_image_among_many_is_named_and_good_ones_are_not(rng):
+    data = drawn(rng, 40, shift={17: 4.0})
+    drift = compared(data, drawn(rng, 80), rng)
+    (found,) = drift.standouts
+    assert (found.image.name, found.column) == ("image017", "a")
+    assert found.median > found.high > found.low
+    assert found.beyond > 1
+    assert found.rows == (data.image == 17).sum()
+    assert not any(test.certain for test in drift.tests)  # no group of 40 has moved
+    assert not compared(drawn(rng, 40), drawn(rng, 80), rng).standouts
+
+
+def test_nothing_stands_out_where_images_of_the_reference_are_all_alike_or_few(rng):
+    same = drawn(rng, 40)
+    same = replace(same, columns={"a": np.zeros(same.image.size)})
+    other = replace(same, columns={"a": np.full(same.image.size, 5.0)})
+    known = make_profile(same, QUICK, rng=rng).counts
+    assert standing_out(count_all(other, known.columns), known, QUICK) == ()
+    known = make_profile(drawn(rng, 40, rows=(3, 6)), QUICK, rng=rng).counts
+    far = count_all(drawn(rng, 3, shift={0: 99.0}), known.columns)
+    assert standing_out(far, known, QUICK) == ()
+
+
+def test_medians_of_images_are_those_of_numpy(rng):
+    values, image = rng.normal(size=200), rng.integers(0, 9, 200)
+    values[rng.random(200) < 0.2] = np.nan
+    values[image == 4] = np.nan
+    found = image_medians(values, image, 10)
+    for number in range(10):
+        mine = values[(image == number) & np.isfinite(values)]
+        np.testing.assert_equal(found[number], np.median(mine) if mine.size else np.nan)
 
 
 def test_counts_in_other_bins_are_refused(rng):
     first, other = (make_profile(drawn(rng, 30), rng=rng).counts for _ in range(2))
     with pytest.raises(InputError, match="not counted in the same bins"):
         find_drift(first, other, rng=rng)
-    none = replace(first, counts=first.counts[:0], images=())
+    none = first.some(slice(0, 0))
     with pytest.raises(InputError, match="no image with candidates to compare"):
         find_drift(none, first, rng=rng)
 
@@ -139,12 +195,13 @@ def test_counts_in_other_bins_are_refused(rng):
 
 
 def test_a_profile_comes_back_and_holds_no_row(rng, tmp_path):
-    made = make_profile(drawn(rng, 50), DriftOptions(most_images=30), rng=rng)
+    made = make_profile(drawn(rng, 50), DriftOptions(most_reference=30), rng=rng)
     write_profile(tmp_path / "p.json", made)
     back = read_profile(tmp_path / "p.json")
     assert (back.images_in_all, len(back.counts.images)) == (50, 30)
     np.testing.assert_array_equal(back.counts.counts, made.counts.counts)
     np.testing.assert_array_equal(back.counts.columns[0].edges, made.counts.columns[0].edges)
+    np.testing.assert_allclose(back.counts.medians, made.counts.medians, rtol=1e-5)
     with pytest.raises(OutputError, match=r"p\.json exists already"):
         write_profile(tmp_path / "p.json", made)
     with pytest.raises(ConfigError, match=r"the name of a profile ends in \.json"):
@@ -158,6 +215,7 @@ def test_a_profile_comes_back_and_holds_no_row(rng, tmp_path):
         ({"version": 2}, "version 2 of the format; this program reads 1"),
         ({"counts": [[1]]}, r"is damaged: counts of shape \(1, 1\) for 30 images"),
         ({"images": 3}, "is damaged"),
+        ({"medians": [[1]]}, r"is damaged: medians of shape \(1, 1\) for 30 images"),
     ],
 )
 def test_damaged_profiles_are_refused(rng, tmp_path, change, words):
@@ -239,9 +297,11 @@ def test_a_run_with_one_bad_chip_is_warned_of_by_the_command(tmp_path):
     assert "chip 11 in night" not in text
     page = (out / "drift.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert page.count('class="sortable"') == 1
+    assert page.count('class="sortable"') == 2
+    assert "is unlike every image of the reference: " in text
     facts = json.loads((out / "drift.json").read_text())
     assert {item["column"] for item in facts["drift"]} >= {"fwhm", "psf_fwhm", "seeing_px"}
+    assert {item["image"]["chip"] for item in facts["standing_out"]} == {"12"}
     table = pq.read_table(out / "drift.parquet")
     assert set(table["chip"].to_pylist()) == {"", "11", "12"}
     causes = pq.read_table(out / "drift_images.parquet").to_pylist()
@@ -263,10 +323,42 @@ def test_scores_of_another_model_are_not_compared(tmp_path):
     report = write_drift(read_sample(other), read_sample(good), options=QUICK)
     assert "rb_score" not in {test.column for test in report.drift.tests}
     assert any("scores are not compared" in text for text in report.warnings)
+    outcome = next((other / "images").iterdir()) / "outcome.json"
+    outcome.write_text(outcome.read_text().replace('"rb_model_hash": "n"', '"rb_model_hash": "o"'))
+    mixed = read_sample(other)
+    assert "rb_score" not in mixed.columns
+    assert mixed.notes == ("scores are not compared: 2 models made them (n, o)",)
     same = write_drift(read_sample(good), read_sample(good), options=QUICK)
     assert "rb_score" in {test.column for test in same.drift.tests}
     assert not same.drift.drifting
     assert any("40 images are in both" in text for text in same.warnings)
+
+
+def test_images_of_a_run_that_tell_nothing_are_left_out_and_said(tmp_path):
+    run = write_run(tmp_path / "run", images=10, chips=3)
+    places = sorted((run / "images").iterdir())
+    for place, words in ((places[0], '"rejected"'), (places[1], '"failed"')):
+        outcome = place / "outcome.json"
+        outcome.write_text(outcome.read_text().replace('"ok"', words))
+    empty = pq.read_table(places[2] / "candidates.parquet")
+    pq.write_table(empty.slice(0, 0), places[2] / "candidates.parquet")
+    (places[3] / "candidates.parquet").write_bytes(b"PAR1")
+    table = pq.read_table(places[4] / "candidates.parquet")
+    pq.write_table(table.drop_columns(["fwhm"]), places[4] / "candidates.parquet")
+    sample = read_sample(run)
+    assert len(sample.images) == 7
+    assert np.isnan(sample.columns["fwhm"]).sum() == table.num_rows
+    notes = " ".join(sample.notes)
+    assert "left out: run/s003: candidates.parquet or stamps.npy cannot be read" in notes
+    assert "1 images were rejected by a quality gate, and are not compared" in notes
+    assert "1 images have no candidate, such as s002; nothing of them is compared" in notes
+    known = write_run(tmp_path / "known", images=40, name="k")
+    report = write_drift(sample, read_sample(known), options=QUICK)
+    assert any("chips of which the reference has no image: 13" in text for text in report.warnings)
+    for place in places[3:]:
+        pq.write_table(empty.slice(0, 0), place / "candidates.parquet")
+    with pytest.raises(InputError, match="no image that passed its gates has a candidate that can be read"):
+        read_sample(run)
 
 
 def test_a_profile_stands_for_its_data_set(tmp_path, model):

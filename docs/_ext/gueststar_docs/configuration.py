@@ -95,7 +95,7 @@ def dataset_page() -> str:
     from gueststar.datasets.simulated import SimulateSet
     from gueststar.datasets.suspects import SUSPECT_COLUMNS, FindSuspects
     from gueststar.realbogus.augment import Augment
-    from gueststar.realbogus.drift_groups import DriftOptions
+    from gueststar.realbogus.drift.result import DriftOptions
     from gueststar.realbogus.label_noise import LabelNoise
     from gueststar.realbogus.label_versions import VERSION_COLUMNS, VersionFacts
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard

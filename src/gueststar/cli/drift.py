@@ -21,10 +21,12 @@ from gueststar.cli.common import (
 
 if TYPE_CHECKING:
     from gueststar.datasets.drifting import DriftReport
-    from gueststar.realbogus.drift_groups import Drift
-    from gueststar.realbogus.drift_profile import Profile
+    from gueststar.realbogus.drift.profile import Profile
+    from gueststar.realbogus.drift.result import Drift
 
 __all__ = ["drift"]
+
+_MOST = 10  # warnings of a kind that are printed
 
 
 def drift(
@@ -64,7 +66,7 @@ def drift(
         typer.Option("--group-by", metavar="COLUMN", help="Tells images of data sets apart. [default: image, ...]"),
     ] = None,
     fail_on_drift: Annotated[
-        bool, typer.Option("--fail-on-drift", help="Leave with 1 when anything left the reference.")
+        bool, typer.Option("--fail-on-drift", help="Leave with 1 when there is a warning.")
     ] = False,
     set_: Annotated[list[str] | None, set_option("q=0.01")] = None,
     overwrite: Overwrite = False,
@@ -74,7 +76,8 @@ def drift(
 
     Scores and measured numbers of every chip of every night are compared;
     chance is judged by exchanging whole images. Names the images that are
-    the cause. A warning is not an error, so the program leaves with 0.
+    the cause, and those that are strange by themselves. A warning is not an
+    error, so the program leaves with 0.
 
     \b
     gueststar drift products --against my_model --out drift
@@ -86,10 +89,11 @@ def drift(
 
     from gueststar.datasets.drift_profile import check_profile_path
     from gueststar.datasets.drift_profile import write_profile as keep
-    from gueststar.datasets.drifting import read_known, read_sample, write_drift
+    from gueststar.datasets.drift_samples import read_sample
+    from gueststar.datasets.drifting import read_known, write_drift
     from gueststar.errors import ConfigError
-    from gueststar.realbogus.drift_groups import DriftOptions
-    from gueststar.realbogus.drift_profile import Sample, make_profile
+    from gueststar.realbogus.drift.profile import Sample, make_profile
+    from gueststar.realbogus.drift.result import DriftOptions
 
     if data is None and write_profile is None:
         raise ConfigError("nothing to do: give DATA to compare, or --write-profile FILE.json", key="data")
@@ -118,31 +122,33 @@ def drift(
         errors().print(text, style="yellow", markup=False, soft_wrap=True)
     if not quiet:
         _print(report)
-    if fail_on_drift and report.drift.drifting:
+    if fail_on_drift and (report.drift.drifting or report.drift.standouts):
         raise typer.Exit(1)
 
 
 def _of_sets(path: Path, column: str | None) -> str:
     """A run tells its images apart itself."""
-    return "" if column is None or (path / "run.json").is_file() else column
+    from gueststar.datasets.drift_samples import is_run
+
+    return "" if column is None or is_run(path) else column
 
 
 def _print(report: DriftReport) -> None:
     from rich.markup import escape
 
-    from gueststar.report.drift_page import drift_sentences
+    from gueststar.report.drift_page import drift_sentences, standout_sentences
 
     drift = report.drift
     tested = sum(not test.reason for test in drift.tests)
     if drift.drifting:
         _print_table(drift)
-    sentences = drift_sentences(drift)
-    for text in sentences[:10]:
-        output().print(f"Warning: {text}", style="yellow", markup=False, soft_wrap=True)
-    if len(sentences) > 10:
-        output().print(f"... and {len(sentences) - 10} more")
-    if not sentences:
-        words = "Nothing left the reference" if tested else "Unknown: no group has enough rows"
+    for sentences in (drift_sentences(drift), standout_sentences(drift)):
+        for text in sentences[:_MOST]:
+            output().print(f"Warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        if len(sentences) > _MOST:
+            output().print(f"... and {len(sentences) - _MOST} more")
+    if not drift.drifting:
+        words = "Nothing left the reference" if tested else "Unknown: no night or chip has enough images"
         output().print(f"{words}; {tested} tests", markup=False)
     if report.page is not None:
         output().print(f"Page: [bold]{escape(str(report.page))}[/]", soft_wrap=True)

@@ -176,8 +176,8 @@ def threshold(
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, write_model
     from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.drift.model_profile import copy_profile
     from gueststar.realbogus.loaded import load_model
-    from gueststar.realbogus.model_profile import copy_profile
     from gueststar.realbogus.rethreshold import choose_threshold
     from gueststar.realbogus.stored import open_dataset
 
@@ -311,7 +311,7 @@ def profile(
     gueststar model profile shipped --data good_nights --part all --out good_nights.json
     """  # noqa: D301
     from gueststar.datasets.drift_profile import check_profile_path, profile_of_model, write_profile
-    from gueststar.realbogus.model_profile import profile_path
+    from gueststar.realbogus.drift.model_profile import profile_path
 
     place = _place(model, store)
     path = check_profile_path(profile_path(place) if out is None else out, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""Profiles of references for tests of drift, as files; what they are: `gueststar.realbogus.drift_profile`."""
+"""Profiles of references for tests of drift, as files; what they are: `gueststar.realbogus.drift.profile`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from gueststar.errors import ConfigError, OutputError
 from gueststar.night.folders import replace_file
-from gueststar.realbogus.drift_profile import Profile, profile_text
+from gueststar.realbogus.drift.model_profile import model_profile
+from gueststar.realbogus.drift.profile import Profile, profile_text
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.manifest import PARTS
-from gueststar.realbogus.model_profile import model_profile
 from gueststar.realbogus.stored import open_dataset
 
 __all__ = ["check_profile_path", "profile_of_model", "write_profile"]

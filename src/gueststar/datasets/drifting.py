@@ -1,52 +1,30 @@
-"""Drift of a run or a data set: read measured numbers, compare with a reference, write a page and tables."""
+"""Drift of a run or a data set: compare with a reference, write a page and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from gueststar import __version__
 from gueststar.datasets.drift_profile import write_profile
-from gueststar.datasets.products import nights_of
-from gueststar.errors import ConfigError, InputError, OutputError
+from gueststar.errors import InputError, OutputError
 from gueststar.night.folders import replace_file
-from gueststar.night.products import read_outcome
-from gueststar.realbogus.drift_groups import Drift, DriftOptions, ImageCounts, ImageName, find_drift
-from gueststar.realbogus.drift_profile import (
-    COLUMNS,
-    Profile,
-    Sample,
-    count_all,
-    make_profile,
-    named_images,
-    read_profile,
-)
+from gueststar.realbogus.drift.columns import IMAGE_FACTS
+from gueststar.realbogus.drift.groups import find_drift
+from gueststar.realbogus.drift.model_profile import read_model_profile
+from gueststar.realbogus.drift.profile import Profile, Sample, count_all, make_profile, read_profile
+from gueststar.realbogus.drift.result import Drift, DriftOptions, ImageCounts
 from gueststar.realbogus.files import CARD_FILE, SET_FILE, STORE_FILE
-from gueststar.realbogus.model_profile import read_model_profile
-from gueststar.realbogus.stored import open_dataset
-from gueststar.report.collect import read_run
 from gueststar.report.drift_page import drift_page
-from gueststar.report.evaluation_models import read_scores
-from gueststar.report.evaluation_sample import choose_rows
 from gueststar.report.evaluation_tables import json_text, parquet_bytes
 
-__all__ = ["IMAGE_FACTS", "DriftReport", "is_model", "read_known", "read_sample", "write_drift"]
+__all__ = ["DriftReport", "is_model", "read_known", "write_drift"]
 
-#: Facts of the images of a run that are compared with those of another run, every candidate having that of its image.
-IMAGE_FACTS = (
-    "seeing_px", "ellipticity", "sky_noise_e", "quality_astrometric_rms_px", "quality_unmatched", "quality_width_ratio",
-    "quality_transparency_mag", "quality_crowding", "quality_noise_ratio", "quality_background", "quality_masked",
-    "quality_misfit", "quality_candidates",
-)  # fmt: skip
 _FACTS = "drift.json"
-_KINDS = ("artifacts", "reals", "all")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,138 +34,6 @@ class DriftReport:
     drift: Drift
     warnings: tuple[str, ...]
     page: Path | None
-
-
-def read_sample(
-    path: str | Path, *, part: str = "all", rows: str = "artifacts", columns: Sequence[str] = (),
-    scores: str | Path | None = None, group_by: str = "",
-) -> Sample:  # fmt: skip
-    """Read the columns of a data set or of the folder of a run.
-
-    Parameters
-    ----------
-    path : path
-    part : str
-        'train', 'validation', 'test' or 'all' of a data set.
-    rows : {'artifacts', 'reals', 'all'}
-        Labels of a data set whose rows are taken. All candidates of a run are taken, nearly all of which are artifacts.
-    columns : sequence of str
-        Empty: those of `COLUMNS` that are there.
-    scores : path, optional
-        Scores of a data set, as `gueststar score` writes them.
-    group_by : str
-        Column of a data set that tells images apart; empty: the first of `gueststar.realbogus.split.IMAGE_COLUMNS`.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown column, part or kind of rows, or an option that a run does not have.
-    InputError
-        When it is neither a data set nor a run, or has no such row.
-    """
-    path = Path(path)
-    if rows not in _KINDS:
-        raise ConfigError(f"--rows {rows}: one of {', '.join(_KINDS)}", key="rows", value=rows)
-    if (path / "run.json").is_file():
-        if scores is not None or group_by or part != "all" or rows == "reals":
-            raise ConfigError(
-                f"{path} is a run: its candidates have scores and images of their own, and neither parts nor labels; "
-                "leave out the options of data sets", key="data", value=str(path),
-            )  # fmt: skip
-        return _run(path, columns)
-    if not (path / "manifest.json").is_file():
-        raise InputError(
-            f"{path} is neither a data set (manifest.json) nor the folder of a run (run.json)", path=str(path)
-        )
-    return _dataset(path, part, rows, columns, scores, group_by)
-
-
-def _dataset(
-    path: Path, part: str, rows: str, columns: Sequence[str], scores: str | Path | None, group_by: str
-) -> Sample:
-    chosen = choose_rows(open_dataset(path), part, group_by=group_by)
-    keep = {"artifacts": ~chosen.real, "reals": chosen.real, "all": np.ones(len(chosen), bool)}[rows]
-    if not keep.any():
-        raise InputError(f"{path}: the part {part} has no {rows}; choose others with --rows or --part", path=str(path))
-    there = set(chosen.data.column_names)
-    wanted = _wanted(path, columns, there | ({"rb_score"} if scores is not None else set()))
-    model = ""
-    taken: dict[str, NDArray[np.float64]] = {}
-    for name in wanted:
-        if name == "rb_score" and scores is not None:
-            made = read_scores(chosen, scores, unscored=float("nan"))
-            model, taken[name] = made.facts["hash"], made.scores[keep].astype(np.float64)
-        else:
-            taken[name] = _numbers(path, name, np.asarray(chosen.data[name][chosen.rows][keep]))
-    texts = [np.asarray(chosen.image_names)[chosen.image]]
-    for name in ("night", "chip"):
-        if chosen.has(name):
-            codes, names = chosen.text(name)
-            texts.append(np.array([text or "unknown" for text in names])[codes])
-        else:
-            texts.append(np.full(len(chosen), "unknown"))
-    images, image = named_images(*(text[keep] for text in texts))
-    return Sample(path.resolve().name, chosen.data.content_hash(), model, taken, image, images)
-
-
-def _run(path: Path, columns: Sequence[str]) -> Sample:
-    outcomes, tables, skipped = [], [], []
-    for name in sorted(read_run(path)["images"]):
-        stored = read_outcome(path / "images" / name / "outcome.json")
-        if stored is None or stored[0].status != "ok":
-            continue
-        file = path / "images" / name / "candidates.parquet"
-        try:
-            names = set(pq.read_schema(file).names)
-            table = pq.read_table(file, columns=sorted(names & {*COLUMNS, *columns}))
-        except (OSError, pa.ArrowInvalid) as error:
-            skipped.append(f"{name} is left out: {error}")
-            continue
-        outcomes.append(stored[0])
-        tables.append(table)
-    if not any(table.num_rows for table in tables):
-        raise InputError(f"{path}: no processed image has a candidate that can be read", path=str(path))
-    facts = [name for name in IMAGE_FACTS if any(isinstance(item.facts.get(name), float | int) for item in outcomes)]
-    there = {name for table in tables for name in table.column_names} | set(facts)
-    wanted = _wanted(path, columns, there)
-    nights = nights_of(np.array([np.nan if item.mjd is None else item.mjd for item in outcomes]))
-    image = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-    taken = {}
-    for name in wanted:
-        if name in facts:
-            taken[name] = np.array([_fact(item.facts.get(name)) for item in outcomes])[image]
-            continue
-        parts = [
-            _numbers(path, name, table[name].to_numpy(zero_copy_only=False))
-            if name in table.column_names
-            else np.full(table.num_rows, np.nan)
-            for table in tables
-        ]
-        taken[name] = np.concatenate(parts)
-    images = tuple(ImageName(item.image, night, item.chip or "unknown")
-                   for item, night in zip(outcomes, nights, strict=True))  # fmt: skip
-    models = {str(item.facts.get("rb_model_hash", "")) for item in outcomes}
-    model = models.pop() if len(models) == 1 else ""
-    return Sample(path.resolve().name, "", model, taken, image, images, tuple(skipped))
-
-
-def _wanted(path: Path, columns: Sequence[str], there: set[str]) -> list[str]:
-    lacking = [name for name in columns if name not in there]
-    if lacking:
-        raise ConfigError(f"--columns {lacking[0]}: {path} has {', '.join(sorted(there))}", key="columns",
-                          value=lacking[0])  # fmt: skip
-    return list(dict.fromkeys(columns)) or [name for name in (*COLUMNS, *IMAGE_FACTS) if name in there]
-
-
-def _fact(value: Any) -> float:
-    return float(value) if isinstance(value, float | int) else float("nan")
-
-
-def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.dtype.kind not in "iufb":
-        raise ConfigError(f"--columns {name}: {path} has texts in it, and numbers are compared", key="columns",
-                          value=name)  # fmt: skip
-    return values.astype(np.float64)
 
 
 def is_model(path: str | Path) -> bool:
@@ -263,7 +109,11 @@ def write_drift(
     replace_file(folder / "drift.parquet", parquet_bytes(pa.Table.from_pylist(rows)))
     replace_file(folder / "drift_images.parquet", parquet_bytes(_causes(drift)))
     replace_file(folder / "drift.html", drift_page(drift, counts, shared, facts).encode())
-    replace_file(folder / _FACTS, json_text({**facts, "drift": [asdict(test) for test in drift.drifting]}).encode())
+    found = {
+        "drift": [asdict(test) for test in drift.drifting],
+        "standing_out": [asdict(item) for item in drift.standouts],
+    }
+    replace_file(folder / _FACTS, json_text({**facts, **found}).encode())
     return DriftReport(drift, warnings, folder / "drift.html")
 
 
@@ -290,32 +140,29 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
     both = {image.name for image in data.images} & {image.name for image in counts.images}
     if both:
         notes.append(f"{len(both)} images are in both, such as {min(both)}: against itself nothing drifts")
-    shared = np.concatenate([counts.of(i) for i in numbers], axis=1)
-    return ImageCounts(tuple(counts.columns[i] for i in numbers), shared, counts.images), notes
+    chips, known_chips = ({image.chip for image in side} - {"unknown"} for side in (data.images, counts.images))
+    if known_chips and chips - known_chips:
+        notes.append(f"chips of which the reference has no image: {_some(sorted(chips - known_chips))}; whether they "
+                     "are as they always were is not known, only that they are unlike the others, or not")  # fmt: skip
+    return counts.some(slice(None), numbers), notes
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _causes(drift: Drift) -> pa.Table:
-    names = (
-        "night",
-        "chip",
-        "column",
-        "rank",
-        "image",
-        "image_night",
-        "image_chip",
-        "rows",
-        "influence",
-        "psi",
-        "guilty",
-    )
+    """Influence of every image on every group that left."""
+    text, number, real = pa.string(), pa.int64(), pa.float64()
+    schema = pa.schema({
+        "night": text, "chip": text, "column": text, "rank": number, "image": text, "image_night": text,
+        "image_chip": text, "rows": number, "influence": real, "psi": real, "guilty": pa.bool_(),
+    })  # fmt: skip
     rows = []
     for test in drift.drifting:
         for rank, cause in enumerate(test.causes, start=1):
             image = cause.image
             values = (test.night, test.chip, test.column, rank, image.name, image.night, image.chip, cause.rows,
                       cause.influence, cause.psi, rank <= test.guilty)  # fmt: skip
-            rows.append(dict(zip(names, values, strict=True)))
-    types = (
-        (pa.string(),) * 3 + (pa.int64(),) + (pa.string(),) * 3 + (pa.int64(), pa.float64(), pa.float64(), pa.bool_())
-    )
-    return pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, types, strict=True))))
+            rows.append(dict(zip(schema.names, values, strict=True)))
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -9,4 +9,4 @@ WEIGHTS_FILE = "model.onnx"
 TRAINABLE_FILE = "weights.npz"  #: the same weights as plain arrays, from which a training can start
 SET_FILE = "models.json"  #: of a set of models, one for each chip, see `gueststar.realbogus.chips.model_set`
 STORE_FILE = "store.json"  #: of a folder of models, see `gueststar.realbogus.store`
-PROFILE_FILE = "profile.json"  #: what the model was made with, in counts, see `gueststar.realbogus.drift_profile`
+PROFILE_FILE = "profile.json"  #: what the model was made with, in counts, see `gueststar.realbogus.drift.profile`

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from gueststar import __version__
-from gueststar.realbogus.drift_groups import Drift, DriftTest, ImageCounts
+from gueststar.realbogus.drift.result import Drift, DriftTest, ImageCounts, ImageName, Standout
 from gueststar.report.evaluation_style import MODELS, STYLES, axes_of, figure_uri, finish, heat, png_of
 
-__all__ = ["drift_page", "drift_sentences", "group_words", "place_of"]
+__all__ = ["drift_page", "drift_sentences", "group_words", "place_of", "standout_sentences"]
 
 _MOST_NIGHTS, _MOST_CHIPS, _MOST_ROWS, _MOST_CURVES, _MOST_GROUPS, _MOST_IMAGES = 60, 90, 500, 6, 4, 5
+_MOST_STRANGE = 100
 _FULL = 0.5  # PSI beyond chance at which the heat map is darkest
 
 
@@ -55,6 +56,29 @@ def blame(test: DriftTest) -> str:
     return f"because of {test.guilty} of its {test.images} images: {names}{', ...' if test.guilty > 3 else ''}"
 
 
+def standouts_of(drift: Drift) -> list[list[Standout]]:
+    """Strange columns of each image that stands out, the strangest image and column first."""
+    found: dict[ImageName, list[Standout]] = {}
+    for item in drift.standouts:
+        found.setdefault(item.image, []).append(item)
+    return list(found.values())
+
+
+def standout_sentences(drift: Drift) -> list[str]:
+    """One warning in plain words for each image that is strange by itself."""
+    made = []
+    for items in standouts_of(drift):
+        image = items[0].image
+        columns = ", ".join(
+            f"{item.column} {item.median:.4g} (images of the reference {item.low:.4g} to {item.high:.4g})"
+            for item in items[:3]
+        )
+        more = f" and {len(items) - 3} more columns" if len(items) > 3 else ""
+        place = group_words(image.night, image.chip)
+        made.append(f"image {image.name} ({place}) is unlike every image of the reference: {columns}{more}")
+    return made
+
+
 def drift_page(drift: Drift, data: ImageCounts, reference: ImageCounts, facts: Mapping[str, Any]) -> str:
     """The page as text.
 
@@ -77,9 +101,11 @@ def drift_page(drift: Drift, data: ImageCounts, reference: ImageCounts, facts: M
     tested = [test for test in drift.tests if not test.reason]
     values = {
         "version": __version__, "facts": facts, "drift": drift, "places": list(places.values()), "words": group_words,
-        "blame": blame, "rows": order[:_MOST_ROWS], "n_rows": len(order), "n_tested": len(tested),
+        "blame": blame, "strange": standouts_of(drift), "rows": order[:_MOST_ROWS], "n_rows": len(order),
+        "n_tested": len(tested),
         "n_certain": sum(test.certain for test in tested), "map": _heat_map(drift),
-        "figures": _figures(drift, data, reference), "most_groups": 40, "most_images": _MOST_IMAGES,
+        "figures": _figures(drift, data, reference), "most_groups": 40, "most_strange": _MOST_STRANGE,
+        "most_images": _MOST_IMAGES,
         "columns": [column.name for column in data.columns],
         "scale": [heat(1.0 - i / 9)[0] for i in range(10)], "full": _FULL,
     }  # fmt: skip

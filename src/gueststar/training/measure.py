@@ -9,8 +9,8 @@ from gueststar.errors import InputError
 from gueststar.realbogus.card import Card, read_model, write_model
 from gueststar.realbogus.chips.model_set import is_set
 from gueststar.realbogus.chips.weights_file import trainable_bytes
+from gueststar.realbogus.drift.model_profile import copy_profile
 from gueststar.realbogus.loaded import load_model
-from gueststar.realbogus.model_profile import copy_profile
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.training.tested import rows_to_test, tested
 

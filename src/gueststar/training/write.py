@@ -16,13 +16,13 @@ from gueststar.realbogus.checkpoint import Checkpoint, identity
 from gueststar.realbogus.chips.finetune import fine_tune
 from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import LabelledStamps
-from gueststar.realbogus.drift_profile import profile_text
+from gueststar.realbogus.drift.model_profile import model_profile
+from gueststar.realbogus.drift.profile import profile_text
 from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.files import PROFILE_FILE
 from gueststar.realbogus.history import write_history
 from gueststar.realbogus.label_noise import train_robust
 from gueststar.realbogus.loaded import LoadedModel, open_model
-from gueststar.realbogus.model_profile import model_profile
 from gueststar.realbogus.package import describe_model, score_dataset
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.stored import StoredDataset

@@ -17,12 +17,19 @@ from gueststar.errors import InputError, OutputError
 from gueststar.realbogus.card import find_model
 from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
 from gueststar.realbogus.dataset import LabelledStamps
-from gueststar.realbogus.drift_groups import DriftOptions
-from gueststar.realbogus.drift_profile import COLUMNS, Profile, Sample, make_profile, named_images, read_profile
+from gueststar.realbogus.drift.columns import CANDIDATE_COLUMNS
+from gueststar.realbogus.drift.profile import (
+    Profile,
+    Sample,
+    make_profile,
+    named_images,
+    read_profile,
+    text_of_rows,
+)
+from gueststar.realbogus.drift.result import DriftOptions
 from gueststar.realbogus.files import PROFILE_FILE
 from gueststar.realbogus.loaded import LoadedModel
-from gueststar.realbogus.package import score_dataset
-from gueststar.realbogus.split import IMAGE_COLUMNS
+from gueststar.realbogus.package import images_of, score_dataset
 
 __all__ = ["MOST_IMAGES", "copy_profile", "model_profile", "profile_path", "read_model_profile"]
 
@@ -55,10 +62,9 @@ def model_profile(
         When there are fewer images than a reference needs.
     """
     rows = rows[dataset.labels[rows] == 0]
-    images, image = named_images(
-        *(_texts(dataset, column)[rows] for column in (_image_column(dataset), "night", "chip"))
-    )
-    least = DriftOptions().least_images
+    places = (text_of_rows(dataset, name, rows) for name in ("night", "chip"))
+    images, image = named_images(images_of(dataset, rows), *places)
+    least = DriftOptions().least_reference
     if len(images) < least:
         raise InputError(
             f"{name}: artifacts of {len(images)} images that the model was not fitted to; {least} are needed for a "
@@ -68,26 +74,13 @@ def model_profile(
     kept = np.isin(image, chosen)
     rows, image = rows[kept], np.searchsorted(chosen, image[kept])
     columns = {"rb_score": score_dataset(model, dataset, rows, progress=progress).astype(np.float64)}
-    for column in COLUMNS:
+    for column in CANDIDATE_COLUMNS:
         if column != "rb_score" and column in dataset.column_names:
             columns[column] = np.asarray(dataset[column], np.float64)[rows]
     digest = "" if model.members is not None else model.card.weights_hash[:16]
     sample = Sample(name, dataset.content_hash(), digest, columns, image, tuple(images[i] for i in chosen))
-    made = make_profile(sample, DriftOptions(most_images=MOST_IMAGES), rng=rng)
+    made = make_profile(sample, DriftOptions(most_reference=MOST_IMAGES), rng=rng)
     return Profile(made.name, made.digest, made.model, len(images), made.counts)
-
-
-def _image_column(dataset: LabelledStamps) -> str:
-    """The first column that tells images apart."""
-    there = set(dataset.column_names)
-    return next((name for name in IMAGE_COLUMNS if name in there and any(dataset.codes(name)[1])), "tile")
-
-
-def _texts(dataset: LabelledStamps, name: str) -> NDArray[np.str_]:
-    if name not in dataset.column_names:
-        return np.full(len(dataset), "unknown")
-    codes, texts = dataset.codes(name)
-    return np.array([text or "unknown" for text in texts])[codes]
 
 
 def profile_path(model: str | Path) -> Path:

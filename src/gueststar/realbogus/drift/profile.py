@@ -1,9 +1,9 @@
 """The profile of a reference: counts of each of its images in bins of each column, which stand for the whole data set.
 
-It holds the edges of the bins and, for each image, its name, night, chip and number of rows in each bin; no single row,
-no stamp and no position. That is all that the test needs, for it exchanges whole images. A model folder keeps the
-profile of what the model was made with (``profile.json``), so that no training set is needed to say that a night has
-left it.
+It holds the edges of the bins and, for each image, its name, night, chip, median and number of rows in each bin; no
+single row, no stamp and no position. That is all that the test needs, for it exchanges whole images. A model folder
+keeps the profile of what the model was made with (``profile.json``), so that no training set is needed to say that a
+night has left it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ from numpy.typing import NDArray
 
 from gueststar import __version__
 from gueststar.errors import InputError
-from gueststar.realbogus.drift import ColumnBins, bins_of, count_rows
-from gueststar.realbogus.drift_groups import DriftOptions, ImageCounts, ImageName
+from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.drift.columns import CANDIDATE_COLUMNS
+from gueststar.realbogus.drift.result import DriftOptions, ImageCounts, ImageName
+from gueststar.realbogus.drift.statistics import ColumnBins, bins_of, count_rows
 
-__all__ = ["COLUMNS", "Profile", "Sample", "count_all", "make_profile", "named_images", "profile_text", "read_profile"]
+__all__ = [
+    "Profile",
+    "Sample",
+    "count_all",
+    "image_medians",
+    "make_profile",
+    "named_images",
+    "profile_text",
+    "read_profile",
+    "text_of_rows",
+]
 
-#: Columns that are compared where both sides have them: scores, measured numbers, quality of the image.
-COLUMNS = (
-    "rb_score", "snr", "fwhm", "elongation", "psf_chi2", "dipole_separation", "dipole_ratio", "science_snr",
-    "reference_snr", "mask_fraction", "local_scatter", "psf_fwhm", "sky_sigma_science", "sky_sigma_reference",
-    "sky_sigma_difference",
-)  # fmt: skip
 _FORMAT = "gueststar-drift-profile"
 
 
@@ -86,6 +92,14 @@ def named_images(*texts: NDArray[Any]) -> tuple[tuple[ImageName, ...], NDArray[n
     return tuple(ImageName(*(str(text[i]) for text in texts)) for i in first), image.astype(np.int64)
 
 
+def text_of_rows(dataset: LabelledStamps, name: str, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """A text column of some rows of a data set; 'unknown' where it has none."""
+    if name not in dataset.column_names:
+        return np.full(len(rows), "unknown")
+    codes, texts = dataset.codes(name)
+    return np.array([text or "unknown" for text in texts])[codes[rows]]
+
+
 def make_profile(sample: Sample, options: DriftOptions | None = None, *, rng: np.random.Generator) -> Profile:
     """Counts of a reference in its own quantile bins, image by image; large ones thinned at random.
 
@@ -99,11 +113,12 @@ def make_profile(sample: Sample, options: DriftOptions | None = None, *, rng: np
     options = options or DriftOptions()
     columns = tuple(bins_of(name, values) for name, values in sample.columns.items() if np.isfinite(values).any())
     if not columns:
-        raise InputError(f"{sample.name} has none of the numbers to compare: {', '.join(COLUMNS)}; see --columns")
+        raise InputError(
+            f"{sample.name} has none of the numbers to compare: {', '.join(CANDIDATE_COLUMNS)}; see --columns"
+        )
     counts = count_all(sample, columns)
-    if len(counts.images) > options.most_images:
-        kept = np.sort(rng.choice(len(counts.images), options.most_images, replace=False))
-        counts = ImageCounts(columns, counts.counts[kept], tuple(counts.images[i] for i in kept))
+    if len(counts.images) > options.most_reference:
+        counts = counts.some(np.sort(rng.choice(len(counts.images), options.most_reference, replace=False)))
     return Profile(sample.name, sample.digest, sample.model, len(sample.images), counts)
 
 
@@ -111,8 +126,34 @@ def count_all(sample: Sample, columns: Sequence[ColumnBins]) -> ImageCounts:
     """Counts of a sample in given bins; what it lacks counts as missing."""
     n = len(sample.images)
     nothing = np.full(len(sample.image), np.nan)
-    parts = [count_rows(bins, sample.columns.get(bins.name, nothing), sample.image, n) for bins in columns]
-    return ImageCounts(tuple(columns), np.concatenate(parts, axis=1), sample.images)
+    values = [sample.columns.get(bins.name, nothing) for bins in columns]
+    parts = [count_rows(bins, mine, sample.image, n) for bins, mine in zip(columns, values, strict=True)]
+    medians = np.stack([image_medians(mine, sample.image, n) for mine in values], axis=1)
+    return ImageCounts(tuple(columns), np.concatenate(parts, axis=1), medians, sample.images)
+
+
+def image_medians(values: NDArray[np.floating], image: NDArray[np.integer], n: int) -> NDArray[np.float64]:
+    """Median of the finite values of each image, shape (n,); NaN where there is none.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m,)
+    image : ndarray of int, shape (m,)
+        Number of the image of each row, below n.
+    n : int
+    """
+    good = np.isfinite(values)
+    values, image = np.asarray(values, np.float64)[good], image[good]
+    if not values.size:
+        return np.full(n, np.nan)
+    values = values[np.lexsort((values, image))]
+    number = np.bincount(image, minlength=n)
+    start = np.cumsum(number) - number
+    last = values.size - 1
+    lower, upper = (
+        values[np.minimum(start + np.maximum(middle, 0), last)] for middle in ((number - 1) // 2, number // 2)
+    )
+    return np.where(number > 0, (lower + upper) / 2, np.nan)
 
 
 def profile_text(profile: Profile) -> str:
@@ -127,6 +168,7 @@ def profile_text(profile: Profile) -> str:
         ],
         "images": [[image.name, image.night, image.chip] for image in counts.images],
         "counts": counts.counts.tolist(),
+        "medians": [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in counts.medians.tolist()],
     }  # fmt: skip
     return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
@@ -167,9 +209,12 @@ def _profile(values: dict[str, Any]) -> Profile:
     counts = np.array(values["counts"], np.int32)
     if counts.shape != (len(images), sum(column.size for column in columns)) or (counts < 0).any():
         raise ValueError(f"counts of shape {counts.shape} for {len(images)} images")
+    medians = np.array(values["medians"], np.float64)
+    if medians.shape != (len(images), len(columns)):
+        raise ValueError(f"medians of shape {medians.shape} for {len(images)} images")
     if any(column.coarse.size != column.size or (np.diff(column.edges) <= 0).any() for column in columns):
         raise ValueError("edges that do not ascend")
     return Profile(
         str(values["data"]), str(values["data_hash"]), str(values["rb_model_hash"]), int(values["images_in_all"]),
-        ImageCounts(columns, counts, images),
+        ImageCounts(columns, counts, medians, images),
     )  # fmt: skip

@@ -203,13 +203,7 @@ def _fit(terms: Floats, values: Floats) -> tuple[float, float]:
 
 
 def selections(k: int, r: int, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Choices of k of k + r images, in pieces of shape (draws of the piece, k).
-
-    A single image has only r others to change sides with: then each is chosen once, whatever `draws` says.
-    """
-    if k == 1:
-        yield np.arange(1, r + 1)[:, None]
-        return
+    """Choices of k of k + r images, in pieces of shape (draws of the piece, k)."""
     for start in range(0, draws, _CHUNK):
         keys = rng.random((min(_CHUNK, draws - start), k + r), dtype=np.float32)
         yield np.argpartition(keys, k - 1, axis=1)[:, :k]
@@ -232,7 +226,7 @@ def permuted(
     Returns
     -------
     ndarray, shape (1 + draws, columns, 4)
-        PSI, distance, and both divided by what is expected; the group itself first. One image has r draws.
+        PSI, distance, and both divided by what is expected; the group itself first.
     """
     pooled = np.concatenate((group, reference)).astype(np.float64)
     starts = np.cumsum([0, *(column.size for column in columns)])
