@@ -94,7 +94,7 @@ def _dataset(
     own = np.asarray(chosen.image_names)[chosen.image][keep]
     places = (text_of_rows(chosen.data, name, chosen.rows[keep]) for name in ("night", "chip"))
     images, image = named_images(own, *places)
-    return Sample(path.resolve().name, chosen.data.content_hash(), model, taken, image, images)
+    return Sample(path.resolve().name, chosen.data.content_hash(), model, taken, image, images, rows)
 
 
 def _run(path: Path, columns: Sequence[str]) -> Sample:
@@ -128,7 +128,9 @@ def _run(path: Path, columns: Sequence[str]) -> Sample:
     images = tuple(ImageName(i.outcome.image, night, i.outcome.chip or "unknown")
                    for i, night in zip(kept, nights, strict=True))  # fmt: skip
     model = models.pop() if len(models) == 1 else ""
-    return Sample(path.resolve().name, "", model, taken, image_of, images, tuple(notes))
+    limit = np.array([_number(image.outcome.facts.get("rb_threshold")) for image in kept])[image_of]
+    real = float((taken["rb_score"] >= limit).mean()) if "rb_score" in taken else 0.0
+    return Sample(path.resolve().name, "", model, taken, image_of, images, "candidates", real, tuple(notes))
 
 
 def _columns_of(
@@ -139,9 +141,12 @@ def _columns_of(
     table = pq.read_table(image.folder / FILES[0][0], columns=there)
     found = {name: _numbers(path, name, table[name].to_numpy(zero_copy_only=False)) for name in there}
     for name in set(wanted) - set(there):
-        value = image.outcome.facts.get(name) if name in facts else None
-        found[name] = np.full(image.n[0], float(value) if isinstance(value, float | int) else np.nan)
+        found[name] = np.full(image.n[0], _number(image.outcome.facts.get(name)) if name in facts else np.nan)
     return found
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, float | int) else float("nan")
 
 
 def _wanted(path: Path, columns: Sequence[str], there: Collection[str]) -> list[str]:

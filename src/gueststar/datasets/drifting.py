@@ -25,6 +25,7 @@ from gueststar.report.evaluation_tables import json_text, parquet_bytes
 __all__ = ["DriftReport", "is_model", "read_known", "write_drift"]
 
 _FACTS = "drift.json"
+_MANY_REAL = 0.2  # share of a run's candidates that score as real; on a survey it is far below 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +126,15 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
         there.discard("rb_score")
         notes.append(f"scores are not compared: those of {data.name} are of model {data.model}, those of {known.name} "
                      f"of {known.model}")  # fmt: skip
+    if data.rows == "candidates" and data.real > _MANY_REAL and known.rows == "artifacts":
+        notes.append(
+            f"{100 * data.real:.0f} % of the candidates score as real, and {known.name} holds artifacts alone: that by "
+            "itself looks like drift; compare with nights that are known to be good"
+        )
+    elif data.rows != known.rows and {data.rows, known.rows} != {"candidates", "artifacts"}:
+        notes.append(
+            f"{data.name} holds {data.rows}, {known.name} {known.rows}: unlike rows differ; choose with --rows"
+        )
     counts = known.counts
     numbers = [i for i, column in enumerate(counts.columns) if column.name in there]
     if not numbers:
@@ -142,8 +152,8 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
         notes.append(f"{len(both)} images are in both, such as {min(both)}: against itself nothing drifts")
     chips, known_chips = ({image.chip for image in side} - {"unknown"} for side in (data.images, counts.images))
     if known_chips and chips - known_chips:
-        notes.append(f"chips of which the reference has no image: {_some(sorted(chips - known_chips))}; whether they "
-                     "are as they always were is not known, only that they are unlike the others, or not")  # fmt: skip
+        names = _some(sorted(chips - known_chips))
+        notes.append(f"the reference has no image of chip {names}: compared with its other chips")
     return counts.some(slice(None), numbers), notes
 
 

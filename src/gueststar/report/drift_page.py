@@ -6,24 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from gueststar import __version__
 from gueststar.realbogus.drift.result import Drift, DriftTest, ImageCounts, ImageName, Standout
-from gueststar.report.evaluation_style import MODELS, STYLES, axes_of, figure_uri, finish, heat, png_of
+from gueststar.report.drift_charts import drift_curves, group_words, image_strips
+from gueststar.report.evaluation_style import heat
 
-__all__ = ["drift_page", "drift_sentences", "group_words", "place_of", "standout_sentences"]
+__all__ = ["drift_page", "drift_sentences", "standout_sentences"]
 
-_MOST_NIGHTS, _MOST_CHIPS, _MOST_ROWS, _MOST_CURVES, _MOST_GROUPS, _MOST_IMAGES = 60, 90, 500, 6, 4, 5
-_MOST_STRANGE = 100
+_MOST_NIGHTS, _MOST_CHIPS, _MOST_ROWS, _MOST_PLACES, _MOST_IMAGES, _MOST_STRANGE = 60, 90, 500, 40, 3, 100
 _FULL = 0.5  # PSI beyond chance at which the heat map is darkest
-
-
-def group_words(night: str, chip: str) -> str:
-    """A group in words; empty is all."""
-    if night and chip:
-        return f"chip {chip} in night {night}"
-    return f"night {night}" if night else f"chip {chip}" if chip else "everything together"
 
 
 def place_of(drift: Drift) -> dict[tuple[str, str], list[DriftTest]]:
@@ -104,7 +95,9 @@ def drift_page(drift: Drift, data: ImageCounts, reference: ImageCounts, facts: M
         "blame": blame, "strange": standouts_of(drift), "rows": order[:_MOST_ROWS], "n_rows": len(order),
         "n_tested": len(tested),
         "n_certain": sum(test.certain for test in tested), "map": _heat_map(drift),
-        "figures": _figures(drift, data, reference), "most_groups": 40, "most_strange": _MOST_STRANGE,
+        "figures": drift_curves(drift, data, reference),
+        "strips": image_strips(drift, data, reference, image_rows=facts["options"]["image_rows"]),
+        "most_groups": _MOST_PLACES, "most_strange": _MOST_STRANGE,
         "most_images": _MOST_IMAGES,
         "columns": [column.name for column in data.columns],
         "scale": [heat(1.0 - i / 9)[0] for i in range(10)], "full": _FULL,
@@ -124,99 +117,57 @@ def _number(value: float, digits: int = 2) -> str:
 
 
 def _heat_map(drift: Drift) -> dict[str, Any]:
-    """Cells night x chip with sums at the rim: the largest PSI beyond chance of any column."""
+    """Cells night x chip, with sums at the rim, the longer side downwards: the test of each that is farthest out."""
     worst: dict[tuple[str, str], DriftTest] = {}
     for test in drift.tests:
         key = test.night, test.chip
-        if key not in worst or (test.drift, _excess(test)) > (worst[key].drift, _excess(worst[key])):
+        if key not in worst or _rank(test) > _rank(worst[key]):
             worst[key] = test
-
-    def chosen(number: int, most: int) -> tuple[list[str], int]:
-        names: dict[str, tuple[bool, float]] = {}
+    sides, untold, hidden = [], 0, 0
+    for number, most in ((0, _MOST_NIGHTS), (1, _MOST_CHIPS)):
+        names: dict[str, DriftTest] = {}
         for key, test in worst.items():
-            if key[number]:
-                names[key[number]] = max(names.get(key[number], (False, -math.inf)), (test.drift, _excess(test)))
-        kept = sorted(names, key=lambda name: names[name], reverse=True)[:most]
-        return sorted(kept), len(names)
+            if key[number] not in names or _rank(test) > _rank(names[key[number]]):
+                names[key[number]] = test
+        rim = [""] if names.pop("", None) else []
+        told = [name for name in names if not names[name].reason]
+        kept = sorted(sorted(told, key=lambda name: _rank(names[name]), reverse=True)[:most])
+        untold, hidden = untold + len(names) - len(told), hidden + len(told) - len(kept)
+        sides.append([*kept, *rim])
+    nights, chips = sides
+    turned = len(chips) > len(nights)
+    rows, heads = (chips, nights) if turned else (nights, chips)
+    places = [[(head, row) if turned else (row, head) for head in heads] for row in rows]
+    words = ("all nights", "all chips") if turned else ("all chips", "all nights")
+    return {
+        "heads": [head or words[0] for head in heads],
+        "rows": [{"name": row or words[1], "cells": [_cell(worst.get(place), *place) for place in line]}
+                 for row, line in zip(rows, places, strict=True)],
+        "untold": untold, "hidden": hidden,
+    }  # fmt: skip
 
-    nights, n_nights = chosen(0, _MOST_NIGHTS)
-    chips, n_chips = chosen(1, _MOST_CHIPS)
-    kept = [chip for chip in chips if any((night, chip) in worst for night in nights) or ("", chip) in worst]
-    rows = [
-        {
-            "night": night or "all nights",
-            "cells": [_cell(worst.get((night, chip)), night, chip) for chip in (*kept, "")],
-        }
-        for night in (*nights, "")
-    ]
-    return {"chips": [*kept, "all chips"], "rows": rows, "n_nights": n_nights, "n_chips": n_chips,
-            "shown": len(nights), "shown_chips": len(kept)}  # fmt: skip
+
+def _rank(test: DriftTest) -> tuple[bool, bool, float, float]:
+    """How far out a test is; what is not certain by its p value, for a large PSI alone says nothing."""
+    if test.certain:
+        return test.drift, True, _excess(test), 0.0
+    return False, False, -2.0 if test.reason else -test.p, _excess(test)
 
 
 def _cell(test: DriftTest | None, night: str, chip: str) -> dict[str, str]:
     if test is None:
         return {"text": "", "style": "", "title": "no test of its own", "kind": "none"}
+    place = group_words(night, chip)
     if test.reason:
-        return {
-            "text": "?",
-            "style": "",
-            "title": f"{group_words(night, chip)}: unknown: {test.reason}",
-            "kind": "none",
-        }
-    ground, ink = heat(1.0 - min(max(_excess(test), 0.0) / _FULL, 1.0))
+        return {"text": "?", "style": "", "title": f"{place}: unknown: {test.reason}", "kind": "none"}
     title = (
-        f"{group_words(night, chip)}: {test.column}, PSI {test.psi:.3f}, by chance {test.psi_chance:.3f}, distance "
-        f"{test.ks:.3f}, p {test.p:.2g}, q {test.q:.2g}, {test.images} images, {test.rows} rows"
+        f"{place}: {test.column}, PSI {test.psi:.3f}, by chance {test.psi_chance:.3f}, distance {test.ks:.3f}, "
+        f"p {test.p:.2g}, q {test.q:.2g}, {test.images} images, {test.rows} rows"
     )
+    if not test.certain:
+        return {"text": "·", "style": "", "title": title, "kind": "calm"}
+    ground, ink = heat(1.0 - min(max(_excess(test), 0.0) / _FULL, 1.0))
     return {
         "text": f"{max(_excess(test), 0.0):.2f}", "style": f"background:{ground};color:{ink}", "title": title,
         "kind": "drift" if test.drift else "calm",
     }  # fmt: skip
-
-
-def _figures(drift: Drift, data: ImageCounts, reference: ImageCounts) -> list[tuple[str, str]]:
-    """Cumulative distributions of the worst columns as data URIs, with the name of each column."""
-    ranked = sorted(drift.tests, key=lambda test: (test.drift, _excess(test)), reverse=True)
-    columns = list(dict.fromkeys(test.column for test in ranked if not test.reason))[:_MOST_CURVES]
-    made = []
-    for column in columns:
-        number = [item.name for item in data.columns].index(column)
-        mine = [test for test in ranked if test.column == column and not test.reason]
-        shown = [test for test in mine if test.drift][:_MOST_GROUPS] or mine[:1]
-        made.append((column, figure_uri(_curve(number, shown, data, reference))))
-    return made
-
-
-def _curve(number: int, shown: Sequence[DriftTest], data: ImageCounts, reference: ImageCounts) -> bytes:
-    bins = data.columns[number]
-    figure, (axes,) = axes_of(width=6.4, height=4.0)
-
-    def cumulative(counts: np.ndarray) -> np.ndarray:
-        return np.asarray(np.cumsum(counts[:-1])[:-1] / max(counts[:-1].sum(), 1))
-
-    total = reference.of(number).sum(axis=0)
-    axes.plot(
-        bins.edges, cumulative(total), color="#1c2128", lw=2.4, label=f"reference, {len(reference.images)} images"
-    )
-    for i, test in enumerate(shown):
-        members = [
-            k for k, image in enumerate(data.images)
-            if test.night in ("", image.night) and test.chip in ("", image.chip)
-        ]  # fmt: skip
-        counts = data.of(number)[members].sum(axis=0)
-        missing = counts[-1] / max(counts.sum(), 1)
-        note = f", {100 * missing:.0f} % missing" if missing > 0.005 else ""
-        # A curve that lies on the frame would be looked for in vain.
-        ends = {"below": counts[0], "above": counts[-2]}
-        for side, rows in ends.items():
-            share = rows / max(counts[:-1].sum(), 1)
-            note += f", {100 * share:.0f} % {side} all that is drawn" if share > 0.2 else ""
-        label = f"{group_words(test.night, test.chip)}{note}{'' if test.drift else ' (no drift)'}"
-        axes.plot(bins.edges, cumulative(counts), color=MODELS[i], ls=STYLES[i], lw=1.8, label=label)
-    axes.set_ylim(0, 1)
-    low, high = float(bins.edges[0]), float(bins.edges[-1])
-    middle = float(np.median(np.abs(bins.edges)))
-    if max(abs(low), abs(high)) > 30 * max(middle, 1e-9):
-        axes.set_xscale("symlog", linthresh=max(middle, 1e-3))
-    finish(axes, bins.name, "share of the candidates below", title=bins.name, legend="lower right")
-    return png_of(figure)

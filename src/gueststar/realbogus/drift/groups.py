@@ -189,10 +189,9 @@ def _notes(tests: Sequence[DriftTest], options: DriftOptions) -> list[str]:
     tested = [test for test in tests if not test.reason]
     notes = []
     if len(tested) < len(tests):
-        groups = len({(test.night, test.chip) for test in tests if test.reason})
         notes.append(
-            f"{len(tests) - len(tested)} of {len(tests)} tests were not made, in {groups} nights, chips or chips of a "
-            f"night: fewer than {options.least_images} images or {options.least_rows} rows are too few to tell"
+            f"{len(tests) - len(tested)} of {len(tests)} tests were not made: fewer than {options.least_images} images "
+            f"or {options.least_rows} rows are too few to tell"
         )
     stuck = [test for test in tested if test.p <= test.p_least * 2.001 and not test.certain]
     if stuck:

@@ -8,6 +8,8 @@ smallest p value is 1 / (r + 1), which is not small where as many images are tri
 the median of its rows lies outside those of *all* images of the reference, and farther outside than the range that nine
 tenths of them span; how often that happens by chance depends on the tails and is measured, not computed. The rule is
 that of the far fences of Tukey (1977, Exploratory Data Analysis), put outside the largest value that was ever seen.
+Distances are those of logarithms where every image of the reference is positive, and of log-odds for scores: widths and
+noise of twice and of half are equally far.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from numpy.typing import NDArray
 
 from gueststar.realbogus.drift.columns import SHARED
 from gueststar.realbogus.drift.result import Cause, DriftOptions, DriftTest, ImageCounts, Standout
-from gueststar.realbogus.drift.statistics import psi_and_ks
+from gueststar.realbogus.drift.statistics import Floats, psi_and_ks
 
-__all__ = ["standing_out", "with_causes"]
+__all__ = ["judged_images", "standing_out", "stretched", "with_causes"]
+
+_LEAST_SCORE = 1e-6  # scores closer to 0 or 1 are rounded single precision
+_LEAST_PART = 1e-3  # of the smallest median of the reference; what is below, or negative, counts as this
 
 
 def with_causes(
@@ -71,18 +76,44 @@ def standing_out(data: ImageCounts, reference: ImageCounts, options: DriftOption
     """
     found = []
     for i, column in enumerate(data.columns):
-        rows, known_rows = (side.of(i)[:, :-1].sum(axis=1) for side in (data, reference))
-        least = 1 if column.name in SHARED else options.image_rows
-        known = reference.medians[known_rows >= least, i]
+        mine, known = (judged_images(side, i, options.image_rows) for side in (data, reference))
+        known = reference.medians[known, i]
         if known.size < options.least_reference:
             continue
         low, high = float(known.min()), float(known.max())
-        span = float(np.subtract(*np.quantile(known, (0.95, 0.05))))
+        drawn = stretched(column.name, known, low)
+        span = float(np.subtract(*np.quantile(drawn, (0.95, 0.05))))
         if span <= 0:
             continue
-        for number in np.flatnonzero(rows >= least).tolist():
-            median = float(data.medians[number, i])
-            beyond = max(low - median, median - high) / span
-            if beyond > options.beyond:
-                found.append(Standout(data.images[number], column.name, int(rows[number]), median, low, high, beyond))
+        medians = data.medians[mine, i]
+        values = stretched(column.name, medians, low)
+        outside = np.maximum(drawn.min() - values, values - drawn.max()) / span
+        for j in np.flatnonzero(outside > options.beyond).tolist():
+            rows = int(data.of(i)[mine[j], :-1].sum())
+            found.append(
+                Standout(data.images[mine[j]], column.name, rows, float(medians[j]), low, high, float(outside[j]))
+            )
     return tuple(sorted(found, key=lambda item: -item.beyond))
+
+
+def judged_images(data: ImageCounts, column: int, image_rows: int) -> NDArray[np.int64]:
+    """Images with rows enough for their median to be compared: one where all rows share the value of their image."""
+    least = 1 if data.columns[column].name in SHARED else image_rows
+    return np.flatnonzero(data.of(column)[:, :-1].sum(axis=1) >= least)
+
+
+def stretched(name: str, values: Floats, low: float) -> Floats:
+    """Values on the scale on which images are compared.
+
+    Parameters
+    ----------
+    name : str
+        Of the column.
+    values : ndarray
+    low : float
+        Smallest median of an image of the reference.
+    """
+    if name == "rb_score":
+        inside = np.clip(values, _LEAST_SCORE, 1 - _LEAST_SCORE)
+        return np.asarray(np.log(inside / (1 - inside)))
+    return np.asarray(np.log(np.maximum(values, _LEAST_PART * low))) if low > 0 else values

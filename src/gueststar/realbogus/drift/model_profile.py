@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,8 @@ def model_profile(
         if column != "rb_score" and column in dataset.column_names:
             columns[column] = np.asarray(dataset[column], np.float64)[rows]
     digest = "" if model.members is not None else model.card.weights_hash[:16]
-    sample = Sample(name, dataset.content_hash(), digest, columns, image, tuple(images[i] for i in chosen))
-    made = make_profile(sample, DriftOptions(most_reference=MOST_IMAGES), rng=rng)
-    return Profile(made.name, made.digest, made.model, len(images), made.counts)
+    sample = Sample(name, dataset.content_hash(), digest, columns, image, tuple(images[i] for i in chosen), "artifacts")
+    return replace(make_profile(sample, DriftOptions(most_reference=MOST_IMAGES), rng=rng), images_in_all=len(images))
 
 
 def profile_path(model: str | Path) -> Path:

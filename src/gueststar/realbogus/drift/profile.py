@@ -50,6 +50,10 @@ class Sample:
     columns : mapping of str to ndarray, shape (n,)
     image : ndarray of int, shape (n,)
     images : tuple of ImageName
+    rows : str
+        Which rows they are: 'artifacts', 'reals' or 'all' of a data set, 'candidates' of a run.
+    real : float
+        Share of the candidates of a run that score as real.
     notes : tuple of str
     """
 
@@ -59,6 +63,8 @@ class Sample:
     columns: Mapping[str, NDArray[np.float64]]
     image: NDArray[np.int64]
     images: tuple[ImageName, ...]
+    rows: str = "all"
+    real: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -70,6 +76,8 @@ class Profile:
     ----------
     name, digest, model : str
         Of the data set or run; first 16 digits of the hash of the weights that made its scores, empty where unknown.
+    rows : str
+        As of `Sample`.
     images_in_all : int
         Before it was thinned.
     counts : ImageCounts
@@ -78,6 +86,7 @@ class Profile:
     name: str
     digest: str
     model: str
+    rows: str
     images_in_all: int
     counts: ImageCounts
 
@@ -119,7 +128,7 @@ def make_profile(sample: Sample, options: DriftOptions | None = None, *, rng: np
     counts = count_all(sample, columns)
     if len(counts.images) > options.most_reference:
         counts = counts.some(np.sort(rng.choice(len(counts.images), options.most_reference, replace=False)))
-    return Profile(sample.name, sample.digest, sample.model, len(sample.images), counts)
+    return Profile(sample.name, sample.digest, sample.model, sample.rows, len(sample.images), counts)
 
 
 def count_all(sample: Sample, columns: Sequence[ColumnBins]) -> ImageCounts:
@@ -161,7 +170,7 @@ def profile_text(profile: Profile) -> str:
     counts = profile.counts
     values = {
         "format": _FORMAT, "version": 1, "code_version": __version__, "data": profile.name, "data_hash": profile.digest,
-        "rb_model_hash": profile.model, "images_in_all": profile.images_in_all,
+        "rb_model_hash": profile.model, "rows": profile.rows, "images_in_all": profile.images_in_all,
         "columns": [
             {"name": column.name, "edges": column.edges.tolist(), "coarse": column.coarse.tolist()}
             for column in counts.columns
@@ -215,6 +224,6 @@ def _profile(values: dict[str, Any]) -> Profile:
     if any(column.coarse.size != column.size or (np.diff(column.edges) <= 0).any() for column in columns):
         raise ValueError("edges that do not ascend")
     return Profile(
-        str(values["data"]), str(values["data_hash"]), str(values["rb_model_hash"]), int(values["images_in_all"]),
-        ImageCounts(columns, counts, medians, images),
+        str(values["data"]), str(values["data_hash"]), str(values["rb_model_hash"]), str(values["rows"]),
+        int(values["images_in_all"]), ImageCounts(columns, counts, medians, images),
     )  # fmt: skip
