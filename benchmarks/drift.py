@@ -1,18 +1,19 @@
 """How often drift is cried where there is none, and how often it is found where it was planted.
 
-    python benchmarks/drift.py --trials 40
-    python benchmarks/drift.py --data my_set --scores scores.parquet --trials 200 --out drift.json
+    python benchmarks/drift.py --out docs/measured/drift.json
+    python benchmarks/drift.py --data my_set --scores scores.parquet --reference 50 --trials 200
 
 A trial deals images at random to a reference and to one night of several chips, so that nothing drifts; the images
-are drawn (numbers with an effect of each image that its rows share), or are those of a data set. Then one chip, or the
-whole night, is changed: seeing 20 % worse, sky of moonlight (noise 1.5 x, so that S/N sinks and faint candidates are
-lost), one chip's gain off by 25 %, hot pixels (a fifth more candidates, narrow and round). Changed are the columns, not
-the pixels.
+are drawn (numbers with an effect of each image that its rows share), or are those of a data set. Then something is
+changed: the seeing of the whole night by 30 %, its background twice as bright (noise 1.4 x, S/N lower by as much, faint
+candidates lost), a fault of one chip (hot pixels: a third more candidates, narrow and round), or one image of all
+(out of focus: twice as wide). Changed are the columns, not the pixels.
 
 Told are, with intervals of 95 % (Clopper & Pearson) over trials: the share of tests with p <= 0.05, which is to be
-0.05; of nights without drift with a certain difference, which is to be at most q, and with a warning; of planted chips
-or nights that are warned of, and of the other chips; and, where three images of a chip are changed, how often that is
-warned of, and how often the first image that is named is one of them. `nights differ` lets images of one night share an
+0.05; of nights without drift with a certain difference, which is to be at most q, with a warning, and with an image
+that is called strange; of planted nights and chips that are warned of, and of the other chips; where three images of a
+chip of five are changed, how often that is warned of, and how often the first image that is named is one of them; and
+how often one bad image of a night is named, and a good one beside it. `nights differ` lets images of one night share an
 effect that those of the reference have each for itself: then images are not exchangeable, and warnings are right to
 come although nothing broke.
 """
@@ -49,35 +50,35 @@ _PART = 3  # images of a chip that are changed where not all are
 
 
 def seeing(image: Image, rng: np.random.Generator) -> Image:
-    return {name: values * 1.2 if name in WIDTHS else values for name, values in image.items()}
+    return {name: values * 1.3 if name in WIDTHS else values for name, values in image.items()}
 
 
-def moonlight(image: Image, rng: np.random.Generator) -> Image:
-    made = {name: values * 1.5 if name == NOISE[0] else values for name, values in image.items()}
-    made["snr"] = made["snr"] / 1.5
+def background(image: Image, rng: np.random.Generator) -> Image:
+    made = {name: values * np.sqrt(2.0) if name in NOISE[::2] else values for name, values in image.items()}
+    made["snr"] = made["snr"] / np.sqrt(2.0)
     kept = np.abs(made["snr"]) >= 5.0
     return {name: values[kept] for name, values in made.items()}
 
 
-def gain(image: Image, rng: np.random.Generator) -> Image:
-    return {name: values * 1.25 if name in NOISE else values for name, values in image.items()}
-
-
 def hot_pixels(image: Image, rng: np.random.Generator) -> Image:
     n = len(image["snr"])
-    extra = rng.integers(0, max(n, 1), max(n // 5, 1)) if n else np.empty(0, np.int64)
+    extra = rng.integers(0, max(n, 1), max(n // 3, 1)) if n else np.empty(0, np.int64)
     made = {name: np.concatenate((values, values[extra])) for name, values in image.items()}
     made["fwhm"][n:], made["elongation"][n:] = rng.normal(1.0, 0.1, extra.size), rng.normal(1.0, 0.03, extra.size)
     return made
 
 
+def out_of_focus(image: Image, rng: np.random.Generator) -> Image:
+    return {name: values * 2.0 if name in WIDTHS else values for name, values in image.items()}
+
+
 #: What is planted, and whether the whole night has it.
 PLANTED: dict[str, tuple[Callable[[Image, np.random.Generator], Image], bool]] = {
-    "worse seeing": (seeing, True),
-    "moonlight": (moonlight, True),
-    "gain of one chip": (gain, False),
-    "hot pixels of one chip": (hot_pixels, False),
+    "seeing 30 % worse, whole night": (seeing, True),
+    "background twice as bright, whole night": (background, True),
+    "fault of one chip": (hot_pixels, False),
 }
+_BAD = "one image out of focus"
 
 
 def drawn_image(rng: np.random.Generator, night: dict[str, float] | None = None) -> Image:
@@ -146,7 +147,7 @@ def share(found: list[bool] | NDArray[np.bool_]) -> dict[str, float | int]:
 
 def quiet_nights(arguments: argparse.Namespace, pool: list[Image], *, nights: bool = False) -> dict[str, Any]:
     """Nothing was planted."""
-    small, certain, warned = [], [], []
+    small, certain, warned, strange = [], [], [], []
     for number in range(arguments.trials if nights else arguments.quiet_trials):
         drift = Trial(arguments, pool, arguments.seed + number, nights=nights).drift({})
         tested = [test for test in drift.tests if not test.reason]
@@ -154,7 +155,11 @@ def quiet_nights(arguments: argparse.Namespace, pool: list[Image], *, nights: bo
         small.append(tested[number % len(tested)].p <= 0.05)
         certain.append(any(test.certain for test in tested))
         warned.append(bool(drift.drifting))
-    return {"p <= 0.05": share(small), "certain": share(certain), "warned": share(warned)}
+        strange.append(bool(drift.standouts))
+    return {
+        "p <= 0.05": share(small), "certain": share(certain), "warned": share(warned),
+        "image called strange": share(strange),
+    }  # fmt: skip
 
 
 def planted(arguments: argparse.Namespace, pool: list[Image], name: str) -> dict[str, Any]:
@@ -179,6 +184,20 @@ def planted(arguments: argparse.Namespace, pool: list[Image], name: str) -> dict
     return made | ({"other chips": share(other)} if other else {})
 
 
+def bad_image(arguments: argparse.Namespace, pool: list[Image]) -> dict[str, Any]:
+    """One image of a night is changed."""
+    named, other, warned = [], [], []
+    for number in range(arguments.trials):
+        trial = Trial(arguments, pool, arguments.seed + 20_000 + number)
+        at = int(trial.rng.integers(len(trial.night)))
+        drift = trial.drift({at: out_of_focus})
+        names = {item.image.name for item in drift.standouts}
+        named.append(f"n{at:03d}" in names)
+        other.append(bool(names - {f"n{at:03d}"}))
+        warned.append(any(test.chip == "" for test in drift.drifting))
+    return {"named": share(named), "a good image named": share(other), "night warned of": share(warned)}
+
+
 def words(item: dict[str, float | int]) -> str:
     if not item["n"]:
         return "never warned of"
@@ -189,8 +208,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="data set whose artifacts are dealt; else drawn")
     parser.add_argument("--scores", type=Path, metavar="FILE", help="its scores, from `gueststar score`")
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--quiet-trials", type=int, default=200, help="without drift, which need more")
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--quiet-trials", type=int, default=300, help="without drift, which need more")
     parser.add_argument("--chips", type=int, default=6)
     parser.add_argument("--images", type=int, default=5, help="of each chip")
     parser.add_argument("--reference", type=int, default=150, help="images of the reference")
@@ -209,10 +228,13 @@ def main() -> None:
     for name in PLANTED:
         made[name] = planted(arguments, pool, name)
         print(f"{name}: " + "; ".join(f"{key} {words(value)}" for key, value in made[name].items()), flush=True)
+    made[_BAD] = bad_image(arguments, pool)
+    print(f"{_BAD}: " + "; ".join(f"{key} {words(value)}" for key, value in made[_BAD].items()), flush=True)
     seconds = round(time.process_time() - start, 1)
     print(f"{seconds} s of one core")
     if arguments.out:
         options = {key: value.name if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+        options.pop("out")
         facts = {"version": __version__, "options": options, "cpu_s": seconds, "found": made}
         arguments.out.write_text(json.dumps(facts, indent=1) + "\n")
 

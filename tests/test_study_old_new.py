@@ -14,7 +14,8 @@ from gueststar.datasets.label_versions import Decisions, decide_labels
 from gueststar.errors import ConfigError, InputError
 from gueststar.realbogus.stored import open_dataset
 from gueststar.study.contamination import ContaminationStudy
-from gueststar.study.old_new import changes_of, draw_old_new, old_and_new
+from gueststar.study.labellings import changes_of
+from gueststar.study.old_new import draw_old_new, old_and_new
 from gueststar.study.run import run_study
 from study_sets import write_set
 from test_study_findings import results_of

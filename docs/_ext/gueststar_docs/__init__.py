@@ -21,6 +21,7 @@ from gueststar_docs.configuration import (
     training_page,
 )
 from gueststar_docs.detection import detection_page
+from gueststar_docs.drift import drift_figures
 from gueststar_docs.frontend import frontend_page
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.missed import missed_steps
@@ -62,6 +63,7 @@ def generated_pages() -> dict[str, str]:
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
         "detection.rst": detection_page(),
+        "drift_measured.inc": drift_figures(),
         "missed_steps.inc": missed_steps(),
         "simulator.rst": simulator_page(),
         "simulated_night.rst": simulated_night_page(),

@@ -23,8 +23,9 @@ from gueststar.realbogus.split import Split
 from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import COLOURS, arm_panels, dots, new_figure, tidy
-from gueststar.study.material import LabelPair, Material, open_material
-from gueststar.study.old_new import changes_of, draw_old_new, old_and_new
+from gueststar.study.labellings import LabelPair, changes_of
+from gueststar.study.material import Material, open_material
+from gueststar.study.old_new import draw_old_new, old_and_new
 from gueststar.study.paired import Measured
 from gueststar.study.planting import Relabelled, plant, plant_in
 from gueststar.study.results import Comparison, Findings, Results, Table, percent
@@ -96,12 +97,8 @@ class ContaminationStudy(Study):
         if self.old_version is None and self.new_version is None:
             return None
         old, new = self.old_version or "", self.new_version or ""
-        return LabelPair(
-            old,
-            new,
-            old if self.test_old_version is None else self.test_old_version,
-            new if self.test_new_version is None else self.test_new_version,
-        )
+        test_old, test_new = self.test_old_version, self.test_new_version
+        return LabelPair(old, new, old if test_old is None else test_old, new if test_new is None else test_new)
 
     def open(self, data: str | Path, *, test: str | Path | None = None, exclude: Sequence[str] = ()) -> Material:
         """Open the data with the rows that have an old label only."""

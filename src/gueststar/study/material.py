@@ -16,28 +16,11 @@ from gueststar.errors import InputError
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.split import Split, connected_groups
 from gueststar.realbogus.stored import StoredDataset, open_dataset
+from gueststar.study.labellings import LabelPair, column_labels
 
-__all__ = ["LabelPair", "Material", "open_material", "some_groups"]
+__all__ = ["Material", "open_material", "some_groups"]
 
 _NONE = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelPair:
-    """Two versions of the labels of a data set, and of the set that is tested on; empty: the labels of the set itself.
-
-    Parameters
-    ----------
-    old, new : str
-        Versions of what is trained on.
-    test_old, test_new : str
-        Versions of what is tested on.
-    """
-
-    old: str
-    new: str
-    test_old: str
-    test_new: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +146,7 @@ def open_material(
         old = open_dataset(data, exclude=exclude, labels=pair.old).labels
         old_test = open_dataset(tested, labels=pair.test_old).labels
     elif old_labels is not None:
-        old, old_test = _column_labels(dataset, old_labels), _column_labels(other, old_labels)
+        old, old_test = column_labels(dataset, old_labels), column_labels(other, old_labels)
     group, labels = _groups(dataset), dataset.labels
     whole = dataset.split()
     train, validation, notes = whole.train, whole.validation, []
@@ -234,17 +217,6 @@ def _groups(dataset: LabelledStamps) -> NDArray[np.int64]:
         by = dataset.manifest.group_by
         return connected_groups({name: dataset.codes(name)[0] for name in by}, by)
     return connected_groups({name: dataset[name] for name in ("tile", "night", "reference")})
-
-
-def _column_labels(dataset: StoredDataset, name: str) -> NDArray[np.int8]:
-    """A column of further labels."""
-    labels = np.asarray(dataset[name])
-    known = np.isin(labels, (-1, 0, 1))
-    if not known.all():
-        raise InputError(
-            f"column {name!r} holds {labels[~known][0]!r}: old labels are 1 real, 0 artifact, -1 neither", column=name
-        )
-    return labels.astype(np.int8)
 
 
 def _tested(dataset: StoredDataset, old: NDArray[np.int8] | None) -> NDArray[np.int64]:

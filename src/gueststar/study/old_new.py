@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.study.figures import COLOURS, drawn_value, new_figure, tidy, words_of
+from gueststar.study.labellings import changes_of
 from gueststar.study.paired import Interval, Measured, interval
 from gueststar.study.results import Comparison, Findings, Results, Table, percent
 
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["changes_of", "draw_old_new", "old_and_new"]
+__all__ = ["draw_old_new", "old_and_new"]
 
 _SHARES = ("fnr_at_fpr_0.01", "fpr_at_tpr_0.98")
 _MEASURES = ("auc", *_SHARES)
 _NAMES = {"auc": "AUC", "fnr_at_fpr_0.01": "missed at FPR 1 %", "fpr_at_tpr_0.98": "FPR at TPR 98 %"}
-_WORDS = {1: "real", 0: "artifact", -1: "neither"}
 #: Steps between two of the four figures: key, words for people.
 _STEPS = {
     "training, new test": "training made new, tested on new labels",
@@ -40,23 +40,6 @@ _STEPS = {
     "test, new training": "test labels made new, trained on new labels",
     "both": "both made new",
 }
-
-
-def changes_of(old: NDArray[np.int8], new: NDArray[np.int8]) -> dict[str, int]:
-    """Rows by old and new label, as in 'artifact to real'; rows that kept theirs under 'kept'.
-
-    Parameters
-    ----------
-    old, new : ndarray of int8, shape (n,)
-        1 real, 0 artifact, -1 neither.
-    """
-    found = {
-        f"{_WORDS[a]} to {_WORDS[b]}": int(((old == a) & (new == b)).sum())
-        for a in (0, 1, -1)
-        for b in (1, 0, -1)
-        if a != b
-    }
-    return {**found, "kept": int((old == new).sum())}
 
 
 @dataclass(frozen=True, slots=True)
