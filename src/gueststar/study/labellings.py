@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.dataset import LabelledStamps
 
 __all__ = ["LabelPair", "changes_of", "column_labels"]
 
