@@ -331,7 +331,7 @@ def test_scores_of_another_model_are_not_compared(tmp_path):
     same = write_drift(read_sample(good), read_sample(good), options=QUICK)
     assert "rb_score" in {test.column for test in same.drift.tests}
     assert not same.drift.drifting
-    assert any("40 images are in both" in text for text in same.warnings)
+    assert any("images with the same name on both sides: 40" in text for text in same.warnings)
 
 
 def test_images_of_a_run_that_tell_nothing_are_left_out_and_said(tmp_path):
@@ -350,8 +350,8 @@ def test_images_of_a_run_that_tell_nothing_are_left_out_and_said(tmp_path):
     assert np.isnan(sample.columns["fwhm"]).sum() == table.num_rows
     notes = " ".join(sample.notes)
     assert "left out: run/s003: candidates.parquet or stamps.npy cannot be read" in notes
-    assert "1 images were rejected by a quality gate, and are not compared" in notes
-    assert "1 images have no candidate, such as s002; nothing of them is compared" in notes
+    assert "rejected by a quality gate, and not compared: s000 alone" in notes
+    assert "without a candidate, and not compared: s002 alone" in notes
     known = write_run(tmp_path / "known", images=40, name="k")
     report = write_drift(sample, read_sample(known), options=QUICK)
     assert any(
@@ -359,7 +359,7 @@ def test_images_of_a_run_that_tell_nothing_are_left_out_and_said(tmp_path):
     )
     for place in places[3:]:
         pq.write_table(empty.slice(0, 0), place / "candidates.parquet")
-    with pytest.raises(InputError, match="no image that passed its gates has a candidate that can be read"):
+    with pytest.raises(InputError, match=r"none of its 9 images passed the gates and has a candidate .* \(rejected by"):
         read_sample(run)
 
 

@@ -60,7 +60,9 @@ def test_a_cleaned_version_gives_a_better_model_and_apart_a_better_test_set(trut
     assert apart.low > 0
     assert apart.low > cleaner.value
     assert both.value == pytest.approx(better.value + cleaner.value)
-    assert found.sentences[0].count("better model") == 1
+    assert found.sentences[1].count("better model") == 1
+    for label in ("old", "new"):
+        assert found.sentences[0].count(f"trained on {label}") == found.sentences[0].count(f"tested on {label}") == 2
     dirty, test = open_dataset(folder, labels="dirty"), open_dataset(folder).split().test
     c = np.isin(test, rows).sum() / (dirty.labels[test] == 0).sum()
     assert found.facts["contamination_of_old_test_labels"] == pytest.approx(c)
@@ -68,6 +70,8 @@ def test_a_cleaned_version_gives_a_better_model_and_apart_a_better_test_set(trut
     assert table.title == "Labels that were changed"
     assert [row[0] for row in table.rows] == ["train", "validation", "test"]
     assert sum(int(row[table.header.index("artifact to real")]) for row in table.rows) == rows.size
+    page = (tmp_path / "study" / "study.html").read_text()
+    assert page.index("<h2>Old and new labels</h2>") < page.index("<h2>Every arm</h2>")
     facts = json.loads((tmp_path / "study" / "study.json").read_text())
     assert [arm["arm"] for arm in facts["arms"]] == ["old labels", "new labels"]
     assert pq.read_table(tmp_path / "study" / "results.parquet").num_rows == 4

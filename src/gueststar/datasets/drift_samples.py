@@ -102,7 +102,7 @@ def _run(path: Path, columns: Sequence[str]) -> Sample:
     used = [image for image in products.images if not image.rejected]
     notes = [f"left out: {text}" for text in products.skipped]
     if len(used) < len(products.images):
-        notes.append(f"{len(products.images) - len(used)} images were rejected by a quality gate, and are not compared")
+        notes.append(f"rejected by a quality gate, and not compared: {_some(products.images, rejected=True)}")
     facts = [name for name in IMAGE_FACTS if any(isinstance(i.outcome.facts.get(name), float | int) for i in used)]
     wanted = _wanted(path, columns, {name for image in used for name in image.columns} | set(facts))
     parts: list[dict[str, NDArray[np.float64]]] = []
@@ -114,10 +114,12 @@ def _run(path: Path, columns: Sequence[str]) -> Sample:
         except (OSError, pa.ArrowInvalid) as error:
             notes.append(f"left out: {image.outcome.image}: {error}")
     if not any(image.n[0] for image in kept):
-        raise InputError(f"{path}: no image that passed its gates has a candidate that can be read", path=str(path))
-    empty = [image.outcome.image for image in kept if not image.n[0]]
-    if empty:
-        notes.append(f"{len(empty)} images have no candidate, such as {empty[0]}; nothing of them is compared")
+        raise InputError(
+            f"{path}: none of its {len(products.images)} images passed the gates and has a candidate that can be read; "
+            "there is nothing to compare" + (f" ({notes[0]})" if notes else ""), path=str(path),
+        )  # fmt: skip
+    if any(not image.n[0] for image in kept):
+        notes.append(f"without a candidate, and not compared: {_some([image for image in kept if not image.n[0]])}")
     models = {str(image.outcome.facts.get("rb_model_hash", "")) for image in kept if image.n[0]}
     if len(models) > 1 and "rb_score" in wanted:
         wanted = [name for name in wanted if name != "rb_score"]
@@ -131,6 +133,12 @@ def _run(path: Path, columns: Sequence[str]) -> Sample:
     limit = np.array([_number(image.outcome.facts.get("rb_threshold")) for image in kept])[image_of]
     real = float((taken["rb_score"] >= limit).mean()) if "rb_score" in taken else 0.0
     return Sample(path.resolve().name, "", model, taken, image_of, images, "candidates", real, tuple(notes))
+
+
+def _some(images: Sequence[ProductImage], *, rejected: bool = False) -> str:
+    """How many images, and the first of them."""
+    names = [image.outcome.image for image in images if image.rejected or not rejected]
+    return f"{names[0]} alone" if len(names) == 1 else f"{len(names)} images, such as {names[0]}"
 
 
 def _columns_of(

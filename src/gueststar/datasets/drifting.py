@@ -149,7 +149,8 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
         notes.append(f"not compared, for one side lacks them: {', '.join(left)}")
     both = {image.name for image in data.images} & {image.name for image in counts.images}
     if both:
-        notes.append(f"{len(both)} images are in both, such as {min(both)}: against itself nothing drifts")
+        notes.append(f"images with the same name on both sides: {len(both)}, such as {min(both)}; an image does not "
+                     "drift against itself")  # fmt: skip
     chips, known_chips = ({image.chip for image in side} - {"unknown"} for side in (data.images, counts.images))
     if known_chips and chips - known_chips:
         names = _some(sorted(chips - known_chips))

@@ -70,7 +70,9 @@ def image_strips(drift: Drift, data: ImageCounts, reference: ImageCounts, *, ima
         axes.plot(known, np.full(known.size, 1.0), "|", color=INK, ms=11, alpha=0.5, label="images of the reference")
         axes.plot(mine, np.zeros(mine.size), "|", color=REAL, ms=11, alpha=0.5, label="images of the data")
         axes.plot(odd, np.zeros(odd.size), "o", color=BOGUS, ms=6, mec="white", label="strange")
-        axes.annotate(strange[0].image.name, (odd[0], 0), (-6, 7), textcoords="offset points", fontsize=8, ha="right")
+        side = 1 if odd[0] < np.nanmedian(known) else -1  # into the panel
+        axes.annotate(strange[0].image.name, (odd[0], 0), (6 * side, 7), textcoords="offset points", fontsize=8,
+                      ha="left" if side > 0 else "right")  # fmt: skip
         everything = np.r_[known, mine]
         if np.nanmin(everything) > 0 and np.nanmax(everything) > 8 * np.nanmin(everything):
             axes.set_xscale("log")

@@ -181,7 +181,7 @@ class ContaminationStudy(Study):
         if results.has("naive", _ORACLE):
             self._gaps(results, sentences, comparisons, tables, notes)
             found = old_and_new(results, "naive", _ORACLE)
-            sentences += [text.replace("old labels", "planted labels") for text in found.sentences]
+            sentences += [text.replace("old labels", "planted labels") for text in found.sentences[-1:]]
             tables += found.tables
             facts |= found.facts
         else:

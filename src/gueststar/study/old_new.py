@@ -97,15 +97,26 @@ def old_and_new(results: Results, old: str, new: str) -> Findings:
         for name, table in (("old", four.on_old), ("new", four.on_new))
     }
     return Findings(
-        (_sentence(steps["auc"]),),
+        (_four_words(four), _sentence(steps["auc"])),
         _comparisons(steps, old, new),
         tables if told is None else (*tables, told),
         facts={"contamination_of_old_test_labels": c, "artifacts_among_old_test_reals": e, "auc": cells},
+        leading=1,
     )
 
 
 def _share(named: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> float:
     return float((named & wrong).sum() / max(int(named.sum()), 1))
+
+
+def _four_words(four: _Four) -> str:
+    """The four figures in one sentence."""
+    told = [
+        f"{table.value(arm, 'auc').value:.4f} trained on {trained} and tested on {tested}"
+        for trained, arm in (("old", four.old), ("new", four.new))
+        for tested, table in (("old", four.on_old), ("new", four.on_new))
+    ]
+    return f"AUC by old and new labels: {'; '.join(told)}."
 
 
 def _sentence(steps: Mapping[str, Interval]) -> str:
@@ -192,7 +203,7 @@ def draw_old_new(results: Results, old: str, new: str) -> Figure:
     axes = figure.subplots(1, 3, gridspec_kw={"width_ratios": (1, 1, 1.25)})
     for panel, metric in zip(axes, ("auc", "fnr_at_fpr_0.01"), strict=False):
         _draw_four(panel, four, metric)
-    axes[1].legend(frameon=False, fontsize=8.5, loc="best", title="trained on", title_fontsize=8.5)
+    axes[0].legend(frameon=False, fontsize=8.5, loc="lower left", title="trained on", title_fontsize=8.5)
     _draw_steps(axes[2], four.steps("auc"))
     return figure
 
@@ -206,11 +217,17 @@ def _draw_four(axes: Axes, four: _Four, metric: str) -> None:
         colour = COLOURS[1 - number]
         axes.plot(places, values, "-o", color=colour, ms=6, mec="white", lw=1.2, label=arm)
         axes.vlines(places, ends[:, 0], ends[:, 1], color=colour, lw=2.2, alpha=0.55)
+        for place, value, item in zip(places, values, items, strict=True):
+            side = 2 * number - 1
+            text = f"{item.value:.4f}" if metric == "auc" else f"{100 * item.value:.1f} %"
+            axes.annotate(text, (place, value), (9 * side, 0), textcoords="offset points", color=colour, fontsize=8.5,
+                          ha="left" if side > 0 else "right", va="center")  # fmt: skip
     axes.set_xticks((0, 1), ("old", "new"))
-    axes.set_xlim(-0.45, 1.45)
+    axes.set_xlim(-0.6, 1.6)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tested on labels", fontsize=9)
-    axes.set_title(words_of(metric), loc="left", fontsize=9.5)
+    words = words_of(metric) + (", points named by AUC" if metric == "auc" else "")
+    axes.set_title(words, loc="left", fontsize=9.5)
     if metric != "auc":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     tidy(axes)
