@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +16,15 @@ from gueststar.cli.main import app
 from gueststar.datasets.drift_profile import profile_of_model, write_profile
 from gueststar.datasets.drift_samples import read_sample
 from gueststar.datasets.drifting import read_known, write_drift
-from gueststar.errors import ConfigError, InputError, OutputError
+from gueststar.errors import ConfigError, InputError, ModelError, OutputError
+from gueststar.realbogus.card import read_model
 from gueststar.realbogus.drift.groups import find_drift, smallest_p
 from gueststar.realbogus.drift.images import standing_out
 from gueststar.realbogus.drift.model_profile import copy_profile, read_model_profile
 from gueststar.realbogus.drift.profile import count_all, image_medians, make_profile, profile_text, read_profile
 from gueststar.realbogus.drift.result import DriftOptions, ImageName
 from gueststar.realbogus.drift.statistics import bins_of, count_rows, psi_and_ks
+from gueststar.realbogus.store import verify_model
 from realbogus_models import model_and_set
 from study_sets import write_set
 
@@ -258,6 +261,26 @@ def test_a_model_keeps_what_it_was_made_with_and_older_ones_can_be_given_it(mode
     (model / "model" / "profile.json").unlink()
     with pytest.raises(InputError, match="keeps no profile"):
         read_model_profile(model / "model")
+
+
+def test_the_shipped_model_has_a_profile_of_its_own_scores():
+    made, card = read_model_profile("shipped"), read_model("shipped")[0]
+    assert made.model == card.weights_hash[:16]
+    assert made.rows == "artifacts"
+    assert len(made.counts.images) >= DriftOptions().least_reference
+    assert made.counts.columns[0].name == "rb_score"
+    assert any("profile.json" in text for text in card.caveats)
+
+
+def test_a_profile_of_another_model_is_found_out(model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model / "model", folder)
+    shipped = read_model_profile("shipped")
+    write_profile(folder / "profile.json", replace(shipped, model="0" * 16))
+    with pytest.raises(ModelError, match=r"profile\.json holds scores of the model 0{16}, not of"):
+        verify_model(folder)
+    write_profile(folder / "profile.json", replace(shipped, model=read_known_hash(model)), overwrite=True)
+    assert "profile.json too" in verify_model(folder)[1]
 
 
 def read_known_hash(model):
