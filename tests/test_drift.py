@@ -19,7 +19,7 @@ from gueststar.datasets.drifting import read_known, write_drift
 from gueststar.errors import ConfigError, InputError, ModelError, OutputError
 from gueststar.realbogus.card import read_model
 from gueststar.realbogus.drift.groups import find_drift, smallest_p
-from gueststar.realbogus.drift.images import standing_out
+from gueststar.realbogus.drift.images import standing_out, stretched
 from gueststar.realbogus.drift.model_profile import copy_profile, read_model_profile
 from gueststar.realbogus.drift.profile import count_all, image_medians, make_profile, profile_text, read_profile
 from gueststar.realbogus.drift.result import DriftOptions, ImageName
@@ -173,6 +173,16 @@ def test_nothing_stands_out_where_images_of_the_reference_are_all_alike_or_few(r
     known = make_profile(drawn(rng, 40, rows=(3, 6)), QUICK, rng=rng).counts
     far = count_all(drawn(rng, 3, shift={0: 99.0}), known.columns)
     assert standing_out(far, known, QUICK) == ()
+
+
+def test_widths_are_compared_by_ratios_scores_by_odds_and_what_has_a_sign_by_differences():
+    values = np.array([0.25, 0.5, 0.75])
+    np.testing.assert_allclose(np.diff(stretched("fwhm", np.array([1.0, 2.0, 4.0]), 1.0)), np.log(2))
+    np.testing.assert_allclose(stretched("rb_score", values, 0.25), [-np.log(3), 0, np.log(3)])
+    np.testing.assert_array_equal(stretched("reference_snr", values, 0.25), values)
+    np.testing.assert_array_equal(stretched("fwhm", values, 0.0), values)
+    assert np.isfinite(stretched("fwhm", np.array([-1.0, 0.0]), 1.0)).all()
+    assert np.isfinite(stretched("rb_score", np.array([0.0, 1.0]), 0.1)).all()
 
 
 def test_medians_of_images_are_those_of_numpy(rng):
@@ -396,6 +406,9 @@ def test_a_profile_stands_for_its_data_set(tmp_path, model):
     assert one.exit_code == two.exit_code == 0, one.output + two.output
     first, second = (pq.read_table(tmp_path / name / "drift.parquet") for name in ("one", "two"))
     np.testing.assert_allclose(first["psi"].to_numpy(), second["psi"].to_numpy())
+    scored = profile_of_model(model / "model", model / "nights")
+    told = write_drift(read_sample(model / "nights"), scored, options=QUICK).warnings
+    assert any("scores are not compared: nights has none; give a data set its own by --scores" in text for text in told)
 
 
 @pytest.mark.parametrize(

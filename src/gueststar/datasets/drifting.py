@@ -145,6 +145,9 @@ def _shared(data: Sample, known: Profile) -> tuple[ImageCounts, list[str]]:
     # Facts of images are those of runs alone: a data set that lacks all of them lacks nothing.
     apart = set(IMAGE_FACTS) if not known_names & set(IMAGE_FACTS) or not there & set(IMAGE_FACTS) else set()
     left = sorted((known_names ^ there) - {"rb_score"} - apart)
+    if ("rb_score" in known_names) != ("rb_score" in there) and not any("scores are not" in text for text in notes):
+        lacking = known.name if "rb_score" in there else data.name
+        notes.append(f"scores are not compared: {lacking} has none; give a data set its own by --scores")
     if left:
         notes.append(f"not compared, for one side lacks them: {', '.join(left)}")
     both = {image.name for image in data.images} & {image.name for image in counts.images}

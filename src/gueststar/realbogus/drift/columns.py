@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CANDIDATE_COLUMNS", "IMAGE_FACTS", "SHARED"]
+__all__ = ["CANDIDATE_COLUMNS", "IMAGE_FACTS", "POSITIVE", "SHARED"]
 
 #: Columns that are compared where both sides have them: scores, measured numbers, quality of the image.
 CANDIDATE_COLUMNS = (
@@ -18,3 +18,11 @@ IMAGE_FACTS = (
 )  # fmt: skip
 #: What the candidates of an image share, so that one of them tells it.
 SHARED = frozenset({"psf_fwhm", "sky_sigma_science", "sky_sigma_reference", "sky_sigma_difference", *IMAGE_FACTS})
+#: What is positive by its nature, and compared by ratios.
+POSITIVE = frozenset(
+    {
+        "fwhm", "elongation", "psf_chi2", "local_scatter", "psf_fwhm", "sky_sigma_science", "sky_sigma_reference",
+        "sky_sigma_difference", "seeing_px", "sky_noise_e", "quality_width_ratio", "quality_noise_ratio",
+        "quality_candidates",
+    }
+)  # fmt: skip

@@ -8,8 +8,8 @@ smallest p value is 1 / (r + 1), which is not small where as many images are tri
 the median of its rows lies outside those of *all* images of the reference, and farther outside than the range that nine
 tenths of them span; how often that happens by chance depends on the tails and is measured, not computed. The rule is
 that of the far fences of Tukey (1977, Exploratory Data Analysis), put outside the largest value that was ever seen.
-Distances are those of logarithms where every image of the reference is positive, and of log-odds for scores: widths and
-noise of twice and of half are equally far.
+Distances are those of logarithms of what is positive by its nature, such as widths and noise, of which twice and half
+are equally far, and of log-odds of scores.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.realbogus.drift.columns import SHARED
+from gueststar.realbogus.drift.columns import POSITIVE, SHARED
 from gueststar.realbogus.drift.result import Cause, DriftOptions, DriftTest, ImageCounts, Standout
 from gueststar.realbogus.drift.statistics import Floats, psi_and_ks
 
@@ -116,4 +116,6 @@ def stretched(name: str, values: Floats, low: float) -> Floats:
     if name == "rb_score":
         inside = np.clip(values, _LEAST_SCORE, 1 - _LEAST_SCORE)
         return np.asarray(np.log(inside / (1 - inside)))
-    return np.asarray(np.log(np.maximum(values, _LEAST_PART * low))) if low > 0 else values
+    if name not in POSITIVE or low <= 0:
+        return values
+    return np.asarray(np.log(np.maximum(values, _LEAST_PART * low)))
