@@ -119,6 +119,12 @@ def test_every_chip_night_and_both_are_tested_once(rng):
     assert (q >= p).all()
 
 
+def test_a_long_night_against_a_large_reference_is_tested(rng):
+    """There are more ways to deal so many images than a float can hold."""
+    drift = compared(drawn(rng, 1000, rows=(1, 3)), drawn(rng, 600, rows=(1, 3)), rng, DriftOptions(draws=50))
+    assert all(np.isfinite(test.p) for test in drift.tests)
+
+
 def test_too_little_is_unknown_and_said(rng):
     few = drawn(rng, 4, rows=(3, 4))
     drift = compared(few, drawn(rng, 30), rng)

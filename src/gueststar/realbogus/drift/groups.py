@@ -125,7 +125,8 @@ def _group(
         drawn_far = permuted(data.columns, scatters, group, reference.counts, draws=most, rng=rng)
         p = np.where(far, [smallest_p(drawn_far[:, i, 2:]) for i in range(len(tests))], p)
         least[far] = 1.0 / len(drawn_far)
-    least = np.maximum(least, 1.0 / math.comb(len(members) + len(reference.images), len(members)))
+    ways = math.comb(len(members) + len(reference.images), len(members))
+    least = np.maximum(least, 1.0 / min(ways, 10**9))  # there are as many draws as a float cannot hold
     made = []
     for i, test in enumerate(tests):
         if test.reason:
