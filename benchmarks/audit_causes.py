@@ -65,7 +65,7 @@ PLANTED: dict[str, tuple[dict[str, Any], ...]] = {
     "real_object": ({"variable_fraction": 0.12, "variable_amplitude_mag": (0.3, 1.0), "asteroid_density": 60.0,
                      "hostless_per_chip": 40.0, "supernovae_per_chip": 40.0},),
     "detector_fault": ({"cosmic_rays_per_chip": 1000.0}, {"hot_pixels": 0.01, "hot_left": 0.3},
-                       {"bad_columns_per_chip": 100.0}),
+                       {"bad_columns_per_chip": 30.0}),
     "network_error": ({},),
 }  # fmt: skip
 #: How often each comes: six, six, five and three of twenty in the slides; wrong labels and the detector beside them.

@@ -219,7 +219,7 @@ def numbers_of(n=1, **given):
         "sources_near": 1.5, "covered_share": 0.05, "local_scatter": 1.0, "image_crowding": 0.1, "image_sources": 1.0,
         "halo_log": -2.0, "saturated_flag": 0.0, "halo_flag": 0.0, "star_beside": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
         "image_noise": 1.0, "image_transparency": 0.0, "known_match": 0.0, "track_points": 0.0, "sky_surprise": 0.0,
-        "point_share": 0.2, "scale_share": 0.0, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
+        "point_like": 0.2, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
         "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0, "pixel_gain": -5.0, "line_gain": -5.0, "pixel_surprise": 0.0,
         "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
     }  # fmt: skip
@@ -233,7 +233,7 @@ CASES = {
     "crowded_field": {"image_crowding": 0.7, "image_sources": 4.0, "sources_near": 9.0, "covered_share": 0.4},
     "bright_star": {"halo_log": 1.0, "star_beside": 2500.0, "saturated_flag": 1.0, "halo_flag": 1.0},
     "background": {"image_background": 0.7, "image_noise": 4.0, "ring_level": 2.0, "ring_structure": 5.0},
-    "real_object": {"known_match": 1.0, "point_share": 0.95, "strength": 20.0, "faintness": -13.0},
+    "real_object": {"known_match": 1.0, "point_like": 0.95, "strength": 20.0, "faintness": -13.0},
     "detector_fault": {"pixel_excess": 0.4, "lone_sharpness": 2.5, "pixel_gain": 40.0, "pixel_surprise": 8.0},
     "network_error": {},
 }

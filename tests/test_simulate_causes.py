@@ -82,11 +82,12 @@ def test_a_fault_must_account_for_a_third_of_the_signal_when_it_is_known(kind, f
     assert causes_of([200.0], [200.0], rows, NONE, snr=[snr], **at)[0] == kind
     assert causes_of([200.0], [200.0], rows, NONE, snr=[-5.0 * snr], **at)[0] == "noise"
     # One of four frames of a reference leaves a quarter.
-    for frames, named in ((1, kind), (4, "noise")):
+    for frames, named in ((1, kind), (4, "noise" if kind != "bad_column" else kind)):
         found = causes_of([200.0], [200.0], rows[1:], rows, snr=[snr], reference_frames=frames, **at)
         assert found[0] == named
-    # What is alike in both images leaves nothing.
-    assert causes_of([200.0], [200.0], rows, rows, snr=[snr], **at)[0] == "noise"
+    # What is alike in both images leaves nothing, but for a column, which is mended in each.
+    alike = causes_of([200.0], [200.0], rows, rows, snr=[snr], **at)[0]
+    assert alike == ("noise" if kind != "bad_column" else kind)
 
 
 def test_a_matched_filter_weighs_pixels_and_columns_as_is_assumed(rng):

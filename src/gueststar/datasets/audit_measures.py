@@ -32,6 +32,7 @@ _PIECE = 512
 _OTHERS = 6000  # candidates beside the false positives whose stamps tell what is usual
 _PER_IMAGE = 40
 _SATURATED = int(Mask.SATURATED)
+_SEEN = 1.25  # chi-square per pixel from which on the shape of a residual shows
 _HALO = int(Mask.BRIGHT_STAR)
 _FAULT = int(Mask.BAD | Mask.COSMIC_RAY)
 
@@ -190,6 +191,9 @@ def _derived(numbers: dict[str, F8], rows: AuditRows, every: NDArray[np.int64]) 
         "fault_flag": flagged(((bits & _FAULT) != 0) & ((bits & _SATURATED) == 0)),
         "sharpness": sharpness,
         "lone_sharpness": lone,
+        "point_like": np.where(
+            numbers["residual_chi2"] > _SEEN, np.fmax(numbers["point_share"], numbers["scale_share"]), np.nan
+        ),
         "strength": np.abs(snr),
         "faintness": 7.0 - np.abs(snr),
         "calm": 2.0 - numbers["residual_chi2"],

@@ -90,10 +90,13 @@ def causes_of(
         fits["star"] |= _beside(xy, table[points & (own_snr > 5.0)], near)
         fits["galaxy"] |= _beside(xy, table[(kind == "galaxy") & (own_snr > 5.0)], 2.0 * near)
     own, other = _faults(xy, truth, near, fwhm_px), _faults(xy, reference, near, fwhm_px)
-    # A fault that stays at its pixel is in both images, and may have either sign in each.
     needed = np.zeros(len(xy)) if snr is None else _ACCOUNTS * np.abs(np.atleast_1d(np.asarray(snr, np.float64)))
     for name, (there, flux_e) in own.items():
+        # A pixel that is always hot is in both images, and may have either sign in each. A column is mended in each
+        # frame, and what is wrong in one mars a star in the mean by more than the part of its charge.
         left = np.abs(flux_e - other[name][1] / reference_frames)
+        if name == "bad_column":
+            left = np.maximum(flux_e, other[name][1])
         fits[name] = (there | other[name][0]) & (left >= needed * _flux_noise(truth))
     ny, nx = shape
     fits["edge"] = np.minimum.reduce([xy[:, 0], xy[:, 1], nx - 1 - xy[:, 0], ny - 1 - xy[:, 1]]) < _EDGE_PX
@@ -116,7 +119,9 @@ def _flux_noise(truth: Table) -> float:
 
 
 def _faults(xy: F8, table: Table, near: float, fwhm_px: float) -> dict[str, tuple[NDArray[np.bool_], F8]]:
-    """Whether a fault of each kind lies at each position, and the flux that those there stand for, e-, with its sign.
+    """Whether a fault of each kind lies at each position, and the flux that those there stand for, e-.
+
+    With its sign, but for columns, of which the strongest counts.
 
     A matched filter of a Gaussian of width s weighs one pixel with exp(-r^2 / 2 s^2) twice as much as the light of a
     star of the same flux, for its charge lies in the peak; of a column with the offset a per pixel it sees
@@ -139,9 +144,10 @@ def _faults(xy: F8, table: Table, near: float, fwhm_px: float) -> dict[str, tupl
             found["hot_pixel"][0][own] = True
             found["hot_pixel"][1][own] += charge[i] * np.exp(-0.5 * ((xy[own] - place) ** 2).sum(axis=1) / s**2)
     for i in np.flatnonzero(kind == "bad_column"):
-        away = np.abs(xy[:, 0] - x[i])
-        found["bad_column"][0][away < 3.0] = True
-        found["bad_column"][1][:] += np.sqrt(2.0 * np.pi) * s * charge[i] * np.exp(-0.5 * (away / s) ** 2)
+        mine = np.abs(xy[:, 0] - x[i]) < 3.0
+        found["bad_column"][0][mine] = True
+        level = np.sqrt(2.0 * np.pi) * s * abs(charge[i])
+        found["bad_column"][1][mine] = np.maximum(found["bad_column"][1][mine], level)
     return found
 
 
