@@ -13,74 +13,28 @@ planted rows.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
+from planted_labels import drawn, parser_of, training_of, write_figures
 
-from gueststar import __version__
-from gueststar.realbogus.dataset import Dataset, LabelledStamps
 from gueststar.realbogus.label_noise import LabelNoise, train_robust
 from gueststar.realbogus.label_noise.flagged import without
 from gueststar.realbogus.network import MeanNet
-from gueststar.realbogus.split import Split, split_groups
+from gueststar.realbogus.split import Split
 from gueststar.realbogus.stored import open_dataset
-from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.realbogus.train import predict, train_network
 from gueststar.study.paired import METRICS, Ranked, bootstrap, mean_over_seeds
 from gueststar.study.planting import plant
-from gueststar.types import Candidates, Stamps
-from realbogus_stamps import columns, gaussian
 
 RATES = (1e-2, 1e-3)
 NAMES = ("auc", *(f"fnr_at_fpr_{rate:g}" for rate in RATES))
 METHODS = ("naive", "ensemble", "drop-flagged", "two-stage", "coteach", "coteach, mean of both", "oracle")
-
-
-def stamp(kind: str, snr: float, k: int, rng: np.random.Generator) -> np.ndarray:
-    """One noisy triplet; artifacts are close to points, so that a small training set leaves something to miss."""
-    width, noise, (x, y) = rng.uniform(1.0, 1.5), 10.0, rng.uniform(-0.5, 0.5, 2)
-    flux = snr * noise * np.sqrt(2.0) * np.sqrt(4 * np.pi) * width
-    science = reference = flux * rng.uniform(0, 4) * (rng.random() < 0.5) * gaussian(k, *rng.normal(0, 2, 2), width)
-    if kind == "point":
-        science = science + flux * gaussian(k, x, y, width)
-    elif kind == "sharp":
-        science = science + 0.7 * flux * gaussian(k, x, y, width * rng.uniform(0.4, 0.7))
-    elif kind == "dipole":
-        angle, shift = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.5)
-        dx, dy = shift * np.cos(angle), shift * np.sin(angle)
-        science = science + 1.5 * flux * gaussian(k, x + dx, y + dy, width)
-        reference = reference + 1.5 * flux * gaussian(k, x - dx, y - dy, width) * rng.uniform(0.3, 1.0)
-    else:
-        star = flux * rng.uniform(2, 5)
-        science = science + star * gaussian(k, x, y, width * rng.uniform(0.7, 0.9))
-        reference = reference + star * gaussian(k, x, y, width)
-    planes = [plane + rng.normal(0, noise, (k, k)) for plane in (science, reference)]
-    return np.stack([*planes, planes[0] - planes[1]]).astype(np.float32)
-
-
-def drawn(arguments: argparse.Namespace, rng: np.random.Generator) -> tuple[LabelledStamps, Split]:
-    """Stamps in groups of 100, dealt to the parts."""
-    sizes = (arguments.train, arguments.train // 2, arguments.test)
-    n = sum(sizes) // 100 * 100
-    kinds = np.where(rng.random(n) < 0.5, "point", rng.choice(("dipole", "sharp", "width"), n))
-    snr = 10 ** rng.uniform(*np.log10(arguments.snr), n)
-    size = arguments.stamp_size
-    cube = np.stack([stamp(str(kind), float(s), size, rng) for kind, s in zip(kinds, snr, strict=True)])
-    sigma = np.tile(np.float32([10.0, 10.0, 14.142]), (n, 1))
-    names = np.array([f"pair{number:04d}" for number in np.arange(n) // 100])
-    rows = {"label": (kinds == "point").astype(np.int8), "kind": kinds, "true_snr": snr, "source": "drawn"}
-    rows |= {"tile": names, "night": names, "reference": names, "chain": "default"}
-    table = Candidates.from_columns(columns(n, snr=snr))
-    data = Dataset.from_candidates(table, Stamps(cube, sigma, table["candidate_id"]), rows)
-    return data, split_groups(data.columns, rng=rng, fractions=sizes)
 
 
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -96,10 +50,7 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         data, split = drawn(arguments, rng)
     noisy, wrong = plant(data, split, arguments.share, rng)
     test = split.test[data.labels[split.test] >= 0]
-    options = Train(
-        epochs=arguments.epochs, batch_size=arguments.batch_size, stamp_size=arguments.stamp_size, seed=seed,
-        device=arguments.device,
-    )  # fmt: skip
+    options = training_of(arguments, seed)
     found: dict[str, Any] = {"real": data.labels[test] == 1, "logits": {}, "facts": {}, "cpu_s": {}}
     for method in METHODS:
         if method == "coteach, mean of both":  # comes with coteach
@@ -165,24 +116,12 @@ def report(seeds: list[dict[str, Any]], boots: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="data set to plant wrong labels in; else stamps are drawn"
-    )
-    parser.add_argument("--share", type=float, default=0.15, help="of class 0 that is real")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=900)
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--train", type=int, default=1200, help="rows of the training part; half as many for validation"
     )
     parser.add_argument("--test", type=int, default=10000, help="rows of the test part")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--stamp-size", type=int, default=21)
-    parser.add_argument("--snr", type=float, nargs=2, default=(5.0, 25.0), help="least and largest, of drawn stamps")
     parser.add_argument("--boots", type=int, default=200)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
     seeds = [one_seed(arguments.first_seed + number, arguments) for number in range(arguments.seeds)]
     rows = report(seeds, arguments.boots)
@@ -191,13 +130,8 @@ def main() -> None:
             {method: facts.get("forget_rate", facts.get("left_out_share")) for method, facts in seed["facts"].items()}
         )
         print(seed["cpu_s"])
-    if arguments.out:
-        options = {
-            name: value if not isinstance(value, Path) else value.name for name, value in vars(arguments).items()
-        }
-        facts = [{"facts": seed["facts"], "cpu_s": seed["cpu_s"]} for seed in seeds]
-        text = json.dumps({"version": __version__, "options": options, "methods": rows, "seeds": facts}, indent=1)
-        arguments.out.write_text(text + "\n")
+    facts = [{"facts": seed["facts"], "cpu_s": seed["cpu_s"]} for seed in seeds]
+    write_figures(arguments, {"methods": rows, "seeds": facts})
 
 
 if __name__ == "__main__":

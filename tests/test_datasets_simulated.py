@@ -11,23 +11,10 @@ from gueststar.datasets.simulated import SimulatedPairs, SimulateSet, parts_in_t
 from gueststar.errors import InputError, OutputError
 from gueststar.realbogus.stored import open_dataset
 from gueststar.simulate.survey import Survey
-from gueststar.training.chains import chip_survey, training_survey
+from gueststar.training.chains import chip_survey
+from small_pairs import SURVEY, small_pairs
 
-SURVEY = training_survey().model_copy(
-    update={
-        "galactic_latitude_deg": (14.0, 20.0),
-        "star_density": 1.0,
-        "star_mag": (11.0, 20.0),
-        "sky_mag": (19.0, 20.5),
-        "extinction_mag": (0.0, 0.1),
-        "fwhm_px": (2.2, 3.0),
-        "cosmic_rays_per_chip": 300.0,
-    }
-)
-PAIRS = SimulatedPairs(
-    n_pairs=4, shape=(300, 320), survey=SURVEY, injected=12, worse_passes=1, stamp_size=41, seed=3,
-    chips=("Q1-11", "Q4-44"), real_passes=2,
-)  # fmt: skip
+PAIRS = SimulatedPairs(**small_pairs(), stamp_size=41, chips=("Q1-11", "Q4-44"), real_passes=2)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import realbogus_stamps
 from gueststar.cli.main import app
 from gueststar.errors import ConfigError, InputError, OutputError
+from gueststar.realbogus.evaluation.compare import METRICS
 from gueststar.realbogus.lineage import training_groups
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.package import score_dataset
@@ -127,9 +129,16 @@ def test_scores_that_are_written_give_the_same_evaluation(data, tmp_path):
     assert again.results.models[0].auc == first.results.models[0].auc
     assert again.results.models[0].name == first.results.models[0].name
     two = write_evaluation(data, tmp_path / "c", FAST, models=["shipped"], scores=[table])
-    assert [item.difference for item in two.results.differences] == [0.0] * 4
+    assert [item.difference for item in two.results.differences] == [0.0] * len(METRICS)
     assert all(item.better == "" for item in two.results.differences)
     assert "Models compared" in two.page.read_text(encoding="utf-8")
+    drawn = two.results.drawn_threshold
+    assert drawn[0] == drawn[1]
+    kept = drawn[0]["tpr_at_threshold"]
+    assert kept.value == pytest.approx(two.results.models[0].at_threshold.tpr.value)
+    table = pq.read_table(tmp_path / "c" / "tables" / "intervals.parquet").to_pylist()
+    assert {"tpr_at_threshold", "fpr_at_threshold", *METRICS} == {row["metric"] for row in table}
+    assert "its card" in two.page.read_text(encoding="utf-8")
     assert (tmp_path / "c" / "tables" / "differences.csv").exists()
 
 
@@ -187,6 +196,10 @@ def test_a_small_or_strange_sample_is_warned_of(chosen, tmp_path):
     text = " ".join(check_sample(chosen, [item]))
     assert "do not resolve a false-positive rate of 2e-4" in text
     assert "12 groups by image" in text
+    assert "somewhat too narrow" in text
+    few = np.where(chosen.real, chosen.image, chosen.image % 5)
+    text = " ".join(check_sample(replace(chosen, image=few), [item]))
+    assert "5 groups by image with artifacts: intervals that draw whole groups are not to be trusted" in text
     assert "was to keep 98 % of the reals; here it keeps" in text
     assert "chains" not in text
     kind = np.where(np.arange(N) % 5 == 0, "asteroid", "noise")

@@ -19,7 +19,7 @@ from gueststar.errors import ConfigError, InputError, OutputError
 from gueststar.realbogus.label_cleaning.confident import confident_labels
 from gueststar.realbogus.label_cleaning.folds import out_of_fold_logits
 from gueststar.realbogus.label_cleaning.physics import PHYSICS_WORDS, PhysicsWeights, physics_evidence
-from gueststar.realbogus.label_cleaning.quality import share_found
+from gueststar.realbogus.label_cleaning.quality import share_found, share_found_of_images
 from gueststar.realbogus.label_cleaning.ranking import SuspectRules, rank_suspects
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
 from gueststar.realbogus.shard_writer import ShardWriter
@@ -191,6 +191,27 @@ def test_share_found_refuses_nonsense():
         share_found(np.array([1, 1]), np.array([1]))
     with pytest.raises(InputError, match="budget"):
         share_found(np.array([1]), np.array([1]), budget=0)
+
+
+def test_the_share_found_is_drawn_by_images(rng):
+    ranked, wrong, image = rng.permutation(400), np.arange(0, 60), np.arange(400) % 20
+    once = np.ones((1, 20), int)
+    for budget in (0.5, 1.5, 30.0):
+        expected = share_found(ranked, wrong, budget=budget).found.value
+        assert share_found_of_images(ranked, wrong, image, once, budget=budget)[0] == pytest.approx(expected)
+    # A draw is the sample with the rows of its images repeated, copies side by side.
+    times = rng.multinomial(20, np.full(20, 0.05), size=30)
+    found = share_found_of_images(ranked, wrong, image, times)
+    for share, drawn in zip(found, times, strict=True):
+        copies = np.repeat(ranked, drawn[image[ranked]])
+        total = drawn[image[wrong]].sum()
+        assert share == pytest.approx(np.isin(copies[: round(1.5 * total)], wrong).sum() / total)
+    alone = share_found_of_images(ranked, np.array([3]), image, np.eye(20, dtype=int))
+    assert np.isnan(alone).sum() == 19  # draws without a wrong label
+    with pytest.raises(InputError, match=r"draws \(1, 19\) do not cover 20 images"):
+        share_found_of_images(ranked, wrong, image, once[:, :19])
+    with pytest.raises(InputError, match="plant some"):
+        share_found_of_images(ranked, wrong[:0], image, once)
 
 
 def test_networks_judge_images_that_they_have_not_seen(monkeypatch, shared):

@@ -206,8 +206,9 @@ def test_draws_of_every_row_once_give_the_measures_of_the_sample(scored, rng):
         for wanted in (0.9, 0.98):
             fpr = (values[~real] >= threshold_at_tpr(real, values, wanted)).mean()
             assert found.value(i, f"fpr_at_tpr_{wanted:g}") == pytest.approx(fpr, abs=1e-12)
-        fnr = (values[real] < threshold_at_fpr(real, values, 1e-3)).mean()
-        assert found.value(i, "fnr_at_fpr_0.001") == pytest.approx(fnr, abs=1e-12)
+        for wanted in (1e-2, 1e-3):
+            fnr = (values[real] < threshold_at_fpr(real, values, wanted)).mean()
+            assert found.value(i, f"fnr_at_fpr_{wanted:g}") == pytest.approx(fnr, abs=1e-12)
 
 
 def test_a_draw_is_the_sample_with_its_groups_repeated(scored):
@@ -219,7 +220,7 @@ def test_a_draw_is_the_sample_with_its_groups_repeated(scored):
     truth, values = real[rows], score[rows]
     assert found.draws[0, 0, 0] == pytest.approx(auc(truth, values), abs=1e-12)
     assert found.draws[0, 0, 2] == pytest.approx((values[~truth] >= threshold_at_tpr(truth, values, 0.98)).mean())
-    assert found.draws[0, 0, 3] == pytest.approx((values[truth] < threshold_at_fpr(truth, values, 1e-3)).mean())
+    assert found.draws[0, 0, 4] == pytest.approx((values[truth] < threshold_at_fpr(truth, values, 1e-3)).mean())
 
 
 def test_the_better_model_is_named_and_equal_ones_are_not_told_apart(rng):

@@ -148,7 +148,7 @@ def test_the_commands_say_it(store, tmp_path):
     assert code == 0
     assert f"threshold {read_model('shipped')[0].threshold:.4f}" in text
     assert "caveat: " in text
-    assert "of the artifacts are called real" in text
+    assert "FPR at the threshold" in text
     assert "to compare with" not in text
     card, weights = read_model("shipped")
     other = card.model_copy(update={"training": {"options": {"network": "braai"}}})

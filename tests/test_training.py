@@ -25,20 +25,9 @@ from gueststar.training import (
     train_model,
 )
 from gueststar.training.chains import Chain, training_survey, vary_faults, worse_chain
+from small_pairs import SURVEY, small_pairs
 
-# A small sky with stars enough to register and match, none of them very bright, and faults enough to fail at some.
-SURVEY = training_survey().model_copy(
-    update={
-        "galactic_latitude_deg": (14.0, 20.0),
-        "star_density": 1.0,
-        "star_mag": (11.0, 20.0),
-        "sky_mag": (19.0, 20.5),
-        "extinction_mag": (0.0, 0.1),
-        "fwhm_px": (2.2, 3.0),
-        "cosmic_rays_per_chip": 300.0,
-    }
-)
-SMALL = TrainingSet(n_pairs=4, shape=(300, 320), survey=SURVEY, injected=12, worse_passes=1, real_passes=3, seed=3)
+SMALL = TrainingSet(**small_pairs(), real_passes=3)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from typer.testing import CliRunner
 
 from gueststar.cli.main import app
-from gueststar.errors import InputError, OutputError
-from gueststar.realbogus.card import TRAINABLE_FILE, read_model, weights_hash
-from gueststar.realbogus.chips.weights_file import trainable_bytes
+from gueststar.errors import InputError, ModelError, OutputError
+from gueststar.realbogus.card import TRAINABLE_FILE, read_model, trainable_bytes, weights_hash
+from gueststar.realbogus.chips.weights_file import read_trainable
 from gueststar.realbogus.store import verify_model
 from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train
@@ -69,3 +71,27 @@ def test_new_versions_keep_what_they_can_be_trained_on_from(folder, tmp_path):
     done = runner.invoke(app, [*command, "--part", "validation", "--out", str(tmp_path / "new")])
     assert done.exit_code == 0, done.output
     assert trainable_bytes(tmp_path / "new") == trainable_bytes(folder / "made") != b""
+
+
+def test_one_changed_byte_of_the_weights_to_train_from_is_refused_everywhere(folder, tmp_path):
+    place = tmp_path / "copy"
+    shutil.copytree(folder / "made", place)
+    assert "weights.npz too" in verify_model(place)[1]
+    file = place / TRAINABLE_FILE
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    match = r"weights\.npz \(\d+ bytes, SHA-256 .*\) is not the file that its card describes"
+    for use in (verify_model, trainable_bytes, read_trainable):
+        with pytest.raises(ModelError, match=match):
+            use(place)
+    with pytest.raises(ModelError, match=match):
+        measure_model(place, {"other": open_dataset(folder / "other")}, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    done = runner.invoke(app, ["model", "verify", str(place)])
+    assert done.exit_code != 0
+    train = Training(name="tiny", version="8", train=Train(epochs=1, batch_size=32, stamp_size=21, threads=1))
+    with pytest.raises(ModelError, match=match):
+        train_stored(train, open_dataset(folder / "other"), tmp_path / "tuned", base=place)
+    file.unlink()
+    assert "weights.npz is not there: it cannot be trained further" in verify_model(place)[1]

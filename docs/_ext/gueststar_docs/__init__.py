@@ -22,11 +22,13 @@ from gueststar_docs.configuration import (
 )
 from gueststar_docs.detection import detection_page
 from gueststar_docs.frontend import frontend_page
+from gueststar_docs.label_suspects import label_suspects
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.missed import missed_steps
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.simulated import simulated_night_page, simulator_page
+from gueststar_docs.studies import finetune_table, study_results
 from gueststar_docs.tables import column_page, error_page, mask_page
 
 if TYPE_CHECKING:
@@ -62,7 +64,10 @@ def generated_pages() -> dict[str, str]:
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
         "detection.rst": detection_page(),
+        "label_suspects.inc": label_suspects(),
         "missed_steps.inc": missed_steps(),
+        "study_results.inc": study_results(),
+        "finetune.inc": finetune_table(),
         "simulator.rst": simulator_page(),
         "simulated_night.rst": simulated_night_page(),
     }

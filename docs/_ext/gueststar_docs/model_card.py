@@ -8,6 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from gueststar.realbogus.card_figures import (
+    CardFigure,
+    few_images,
+    figures_of,
+    how_drawn,
+    images_text,
+    interval_text,
+)
 from gueststar_docs.rst import escape, heading, list_table, literal
 
 __all__ = ["card_text", "model_card_page"]
@@ -35,7 +43,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         heading("Measured quality", "-"),
         "Test samples are not a night: multiply a false-positive rate by the artifacts of a night. *S/N alone* is the",
         "area under the curve that the signal to noise would reach by itself. A dagger marks a rate that fewer than",
-        "ten objects of the sample decide.\n",
+        "ten objects of the sample decide, an asterisk an interval that counts rows as independent; those of one image",
+        "are not, so such an interval is too narrow. Intervals of parts by signal to noise are all of that kind.\n",
     ]
     for metrics in card["metrics"].values():
         lines += _evaluation(metrics)
@@ -51,15 +60,16 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
         return
     yield heading(_sentence(str(metrics["name"])), "~")
     yield (
-        f"{metrics['n_real']} reals, {metrics['n_bogus']} artifacts. Area under the ROC curve **{_auc(metrics)}**; "
-        f"S/N alone {_number(metrics['auc_snr'])}.\n"
+        f"{metrics['n_real']} reals, {metrics['n_bogus']} artifacts, {images_text(metrics)}; {how_drawn(metrics)}. "
+        f"S/N alone has an area of {_number(metrics['auc_snr'])}.\n"
     )
+    if few := few_images(metrics):
+        yield f".. warning::\n\n   {few[0].upper()}{few[1:]}.\n"
     rows = [
-        (escape(point["name"]), _number(point["threshold"]), *(_rate(point, key) for key in ("tpr", "fpr")))
-        for point in metrics["points"]
+        (escape(figure.name[0].upper() + figure.name[1:]), _number(figure.threshold, 4), _figure(figure))
+        for figure in figures_of(metrics)
     ]
-    header = ("Condition", "Threshold", "Reals kept (TPR)", "Artifacts kept (FPR)")
-    yield list_table(header, rows, widths=(16, 14, 35, 35))
+    yield list_table(("Figure", "Threshold", "Value with interval"), rows, widths=(40, 20, 40))
     if metrics.get("strata"):
         yield list_table(
             ("S/N", "Reals", "Artifacts", "AUC", "S/N alone", *(f"FPR at {name}" for name in _POINTS)),
@@ -71,6 +81,11 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield "Share called real at the threshold of the card, by what it is in truth:\n"
         rows = [(escape(_sentence(k)), str(n), f"{100 * called / max(n, 1):.1f} %") for k, (called, n) in kinds.items()]
         yield list_table(("Kind", "Number", "Called real"), rows, widths=(40, 30, 30))
+
+
+def _figure(figure: CardFigure) -> str:
+    rows = "" if figure.by_images or math.isnan(figure.low) else r" \*"
+    return f"{interval_text(figure, 5)}{rows}{'' if figure.resolved else ' †'}"
 
 
 def _stratum(stratum: Mapping[str, Any]) -> tuple[str, ...]:

@@ -46,8 +46,7 @@ def calibrate(
     gueststar calibrate my_model --data my_set --out my_model_calibrated
     gueststar calibrate my_model --data my_set --part test --prior 0.001 --out my_model_nightly
     """  # noqa: D301
-    from gueststar.realbogus.card import read_model, write_model
-    from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.card import read_model, trainable_bytes, write_model
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.recalibrate import calibrate_model
     from gueststar.realbogus.reliability_figure import reliability_figure

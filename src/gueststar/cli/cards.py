@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from gueststar.cli.common import output
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gueststar.realbogus.card import Card
+    from gueststar.realbogus.card_figures import CardFigure
 
-__all__ = ["card_lines", "measured_table", "print_card", "quality", "rate_text"]
+__all__ = ["card_lines", "measured_lines", "print_card", "quality", "rate_text"]
 
 _STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
 
@@ -27,7 +27,8 @@ def print_card(card: Card, out: Path) -> None:
     ]
     for line in lines:
         output().print(line, markup=False, soft_wrap=True)
-    output().print(measured_table(card))
+    for line in measured_lines(card):
+        output().print(line, markup=False, soft_wrap=True)
     output().print(
         f"All figures are in {out / 'card.json'}; the curves are {out / 'roc.png'} and {out / 'training.png'}",
         markup=False,
@@ -47,19 +48,33 @@ def _trained(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def measured_table(card: Card) -> Table:
-    """What was measured, one row for each test set."""
-    from rich.table import Table
+def measured_lines(card: Card) -> Iterator[str]:
+    """What was measured on rows that were not trained on, a few lines for each test set."""
+    from gueststar.realbogus.card_figures import few_images, figures_of, how_drawn, images_text, measured_parts
 
-    table = Table(title="Measured on parts that were not trained on", title_justify="left", box=None)
-    for name in ("set", "reals", "artifacts", "AUC", "false positives at TPR 90 %", "at TPR 98 %"):
-        table.add_column(name, justify="left" if name == "set" else "right")
-    for part in _measured(card):
-        points = {point["name"]: point["fpr"] for point in part["points"]}
-        rates = [rate_text(points[name]) if name in points else "-" for name in ("TPR 0.9", "TPR 0.98")]
-        auc = f"{part['auc']:.4f} ± {part['auc_err']:.4f}"
-        table.add_row(str(part["name"]), str(part["n_real"]), str(part["n_bogus"]), auc, *rates)
-    return table
+    yield "measured on parts that were not trained on"
+    for part in measured_parts(card.metrics):
+        yield f"  {part['name']}: {part['n_real']} reals, {part['n_bogus']} artifacts, {images_text(part)}"
+        yield f"    {how_drawn(part)}"
+        if few := few_images(part):
+            yield f"    warning: {few}"
+        for figure in figures_of(part):
+            # A new threshold or calibration keeps the figures of the version that was measured.
+            moved = part.get("threshold") is not None and part["threshold"] != card.threshold
+            yield f"    {figure.name:30s} {_value_text(figure, moved=moved)}"
+
+
+def _value_text(figure: CardFigure, *, moved: bool) -> str:
+    """A figure with its interval and all that limits it."""
+    from gueststar.realbogus.card_figures import interval_text
+
+    at = "" if math.isnan(figure.threshold) else f"at {figure.threshold:.4f}{' of an earlier version' if moved else ''}"
+    notes = [
+        "" if figure.by_images or math.isnan(figure.low) else "rows counted as independent",
+        "" if figure.resolved else "fewer than ten rows decide it",
+    ]
+    told = ", ".join(note for note in (at, *notes) if note)
+    return f"{interval_text(figure)}{'; ' if told else ''}{told}"
 
 
 def card_lines(card: Card, size: int) -> Iterator[str]:
@@ -82,25 +97,20 @@ def card_lines(card: Card, size: int) -> Iterator[str]:
     yield "trained on"
     for name, part in card.training_data.get("parts", {}).items():
         yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"
-    yield "measured on parts that were not trained on, 95 % intervals"
-    for part in _measured(card):
-        yield f"  {part['name']}: {part['n_real']} reals, {part['n_bogus']} artifacts; AUC {part['auc']:.4f}"
-        for point in part["points"]:
-            rates = (f"{rate_text(point['tpr'])} of the reals", f"{rate_text(point['fpr'])} of the artifacts")
-            yield f"    {point['name']}: at {point['threshold']:.4f} {' and '.join(rates)} are called real"
+    yield from measured_lines(card)
     for text in card.caveats:
         yield f"caveat: {text}"
 
 
-def _measured(card: Card) -> list[Mapping[str, Any]]:
-    return [part for part in card.metrics.values() if isinstance(part, Mapping) and part.get("auc") is not None]
-
-
 def quality(card: Card) -> tuple[str, str]:
-    """AUC and false positives of the first set that was measured."""
-    for part in _measured(card):
-        points = {point["name"]: point["fpr"] for point in part["points"]}
-        return f"{part['auc']:.4f}", rate_text(points["TPR 0.98"]) if "TPR 0.98" in points else "-"
+    """AUC, and false positives at TPR 98 % with their interval, of the first set; a dagger: rows as independent."""
+    from gueststar.realbogus.card_figures import figures_of, interval_text, measured_parts
+
+    for part in measured_parts(card.metrics):
+        figures = {figure.name: figure for figure in figures_of(part)}
+        rate = figures.get("FPR at TPR 0.98")
+        mark = "" if rate is None or rate.by_images else " †"
+        return f"{figures['AUC'].value:.4f}", "-" if rate is None else f"{interval_text(rate)}{mark}"
     return "-", "-"
 
 

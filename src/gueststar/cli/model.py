@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gueststar.cli.cards import card_lines, measured_table, quality, rate_text
+from gueststar.cli.cards import card_lines, measured_lines, quality, rate_text
 from gueststar.cli.common import errors, output
 from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
 from gueststar.errors import ConfigError
@@ -61,6 +61,8 @@ def list_(store: Store = None) -> None:
         name = f"{card.name} {card.version}"
         table.add_row(mark, entry.folder, name, card.weights_hash[:12], entry.changed[:10], *quality(card))
     output().print(table if entries else f"no models in {_store(store)}")
+    if any("†" in text for entry in entries if entry.card is not None for text in quality(entry.card)):
+        output().print("† rows counted as independent; those of one image are not: the interval is too narrow")
     for entry in entries:
         if entry.fault:
             errors().print(entry.fault, style="red", markup=False, soft_wrap=True)
@@ -174,8 +176,7 @@ def threshold(
     gueststar model threshold my_model --data my_set --fpr 1e-3 --out my_model_strict
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
-    from gueststar.realbogus.card import read_model, write_model
-    from gueststar.realbogus.chips.weights_file import trainable_bytes
+    from gueststar.realbogus.card import read_model, trainable_bytes, write_model
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
     from gueststar.realbogus.stored import open_dataset
@@ -279,7 +280,8 @@ def measure(
     if len(tests) < len(test):
         raise ConfigError("--test: two folders have one name, and the card tells them by it; rename one", key="test")
     card = measure_model(_place(model, store), tests, out, caveats=caveat or ())
-    output().print(measured_table(card))
+    for line in measured_lines(card):
+        output().print(line, markup=False, soft_wrap=True)
     output().print(f"Model {card.name} {card.version} in {out}", markup=False, soft_wrap=True)
 
 

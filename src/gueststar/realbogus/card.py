@@ -32,6 +32,7 @@ __all__ = [
     "find_model",
     "model_hash",
     "read_model",
+    "trainable_bytes",
     "weights_hash",
     "write_model",
 ]
@@ -166,9 +167,7 @@ def read_model(model: str | Path) -> tuple[Card, bytes]:
     ModelError
         When a file is missing, the card is not one, or the weights are not those the card was written for.
     """
-    folder = find_model(model)
-    if is_set(folder):
-        folder = member_folder(folder, read_set(folder).fallback)
+    folder = _one_model(model)
     try:
         text = (folder / CARD_FILE).read_text(encoding="utf-8")
         weights = (folder / WEIGHTS_FILE).read_bytes()
@@ -188,6 +187,45 @@ def read_model(model: str | Path) -> tuple[Card, bytes]:
             found=found,
         )
     return card, weights
+
+
+def trainable_bytes(model: str | Path) -> bytes:
+    """Contents of ``weights.npz`` of a model, from which it is trained on; empty when it has none.
+
+    Parameters
+    ----------
+    model : str or path
+        As `find_model` takes it; a set of models stands for its fallback.
+
+    Raises
+    ------
+    ModelError
+        When the file was changed or cannot be read, and as `read_model`.
+    """
+    card, _ = read_model(model)
+    path = _one_model(model) / TRAINABLE_FILE
+    if not card.trainable_hash or not path.is_file():
+        return b""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"model {str(model)!r}: {TRAINABLE_FILE} cannot be read: {error}", model=str(model)) from error
+    found = weights_hash(data)
+    if found != card.trainable_hash:
+        raise ModelError(
+            f"model {str(model)!r}: {TRAINABLE_FILE} ({len(data)} bytes, SHA-256 {found[:12]}...) is not the file that "
+            f"its card describes ({card.trainable_hash[:12]}...); it was changed or damaged: copy the folder again",
+            model=str(model),
+            expected=card.trainable_hash,
+            found=found,
+        )
+    return data
+
+
+def _one_model(model: str | Path) -> Path:
+    """Folder of a model, or of the fallback of a set of models."""
+    folder = find_model(model)
+    return member_folder(folder, read_set(folder).fallback) if is_set(folder) else folder
 
 
 def model_hash(model: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 An AUC hides what matters here, so every evaluation also gives the false-positive rate at a wanted completeness and the
 misses at a wanted false-positive rate, each with an exact binomial interval, and what the signal to noise alone scores.
+These intervals count rows as independent; those of one image are not: `gueststar.realbogus.evaluation.drawn_images`.
 Balanced test sets are not nightly performance: multiply the false-positive rate by the artifacts of a night.
 """
 

@@ -27,6 +27,7 @@ from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
+from gueststar.realbogus.evaluation.drawn_images import draw_images
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
 from gueststar.realbogus.loaded import LoadedModel, model_of_chip, open_model
@@ -137,7 +138,8 @@ def judge(
     Evaluation
         Of all rows.
     dict
-        The same as plain values, with the completeness and false positives of the model's own threshold by `kind`.
+        The same as plain values, with how many rows of each `kind` the model's own threshold calls real, and under
+        ``images`` the measures with intervals that draw whole images (`draw_images`).
     """
     rows = np.arange(len(dataset)) if rows is None else rows
     rows = rows[dataset.labels[rows] >= 0]
@@ -146,7 +148,11 @@ def judge(
     called = scores >= thresholds_of_rows(model, dataset, rows)
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
-    facts = {**result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found}
+    by, images = _images(dataset, rows)
+    drawn = draw_images(dataset.labels[rows] == 1, scores, called, images, by=by, rng=np.random.default_rng(0))
+    facts = {
+        **result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found, "images": drawn.as_dict(),
+    }  # fmt: skip
     error = error_of(model.card, dataset, rows, scores)
     return result, facts if error is None else {**facts, "calibration": error.as_dict()}
 
@@ -194,14 +200,19 @@ def error_of(
 
 def images_of(dataset: LabelledStamps, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Image of each row, by the first of `IMAGE_COLUMNS` that tells images apart."""
+    return _images(dataset, rows)[1]
+
+
+def _images(dataset: LabelledStamps, rows: NDArray[np.int64]) -> tuple[str, NDArray[Any]]:
+    """The column that tells images apart, empty where none does, and the image of each row."""
     for name in IMAGE_COLUMNS:
         try:
             images = np.asarray(dataset[name])[rows]
         except (InputError, KeyError):
             continue
         if np.unique(images).size > 1:
-            return images
-    return np.zeros(rows.size, np.int64)
+            return name, images
+    return "", np.zeros(rows.size, np.int64)
 
 
 def logits_dataset(

@@ -28,7 +28,17 @@ from pydantic import Field
 
 from gueststar.errors import ConfigError, ModelError, OutputError
 from gueststar.options import Options
-from gueststar.realbogus.card import CARD_FILE, SET_FILE, STORE_FILE, WEIGHTS_FILE, Card, find_model, read_model
+from gueststar.realbogus.card import (
+    CARD_FILE,
+    SET_FILE,
+    STORE_FILE,
+    TRAINABLE_FILE,
+    WEIGHTS_FILE,
+    Card,
+    find_model,
+    read_model,
+    trainable_bytes,
+)
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.model_set import ModelSet, is_set, member_folder, read_set, set_hash
 from gueststar.realbogus.loaded import load_model, model_of_chip, open_model
@@ -155,10 +165,11 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
     if is_set(folder):
         return _verify_set(folder)
     card, weights = read_model(model)
+    more = _trainable_text(card, trainable_bytes(model))
     loaded = open_model(card, weights)
     if not card.check_scores:
         check_scores(loaded)
-        return card, "the weights are those of the card, and can be run; the card has no check scores"
+        return card, f"the weights are those of the card, and can be run{more}; the card has no check scores"
     found = check_scores(loaded)
     wrong = len(found) != len(card.check_scores)
     worst = float("inf") if wrong else float(np.abs(np.subtract(found, card.check_scores)).max())
@@ -169,7 +180,14 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
             model=str(model),
             difference=worst,
         )
-    return card, f"the weights are those of the card, and {len(found)} check scores agree to {worst:.1g}"
+    return card, f"the weights are those of the card{more}, and {len(found)} check scores agree to {worst:.1g}"
+
+
+def _trainable_text(card: Card, data: bytes) -> str:
+    """Words about the weights that training goes on from; empty when the card tells of none."""
+    if not card.trainable_hash:
+        return ""
+    return f", {TRAINABLE_FILE} too" if data else f" ({TRAINABLE_FILE} is not there: it cannot be trained further)"
 
 
 def _verify_set(folder: Path) -> tuple[Card, str]:

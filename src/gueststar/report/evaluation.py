@@ -14,6 +14,7 @@ from gueststar import __version__
 from gueststar.errors import OutputError
 from gueststar.night.folders import replace_file
 from gueststar.realbogus.evaluate import single_threshold
+from gueststar.realbogus.evaluation.compare import METRICS
 from gueststar.realbogus.evaluation.studies import StudyTable
 from gueststar.realbogus.stored import StoredDataset, open_dataset
 from gueststar.report.evaluation_checks import check_sample, check_training, contamination, time_note
@@ -202,10 +203,11 @@ def _facts(parts: PageParts, chain: Chain | None) -> Mapping[str, Any]:
     models = []
     for i, model in enumerate(results.models):
         contender = parts.contenders[i]
-        bounds = {}
+        bounds: dict[str, tuple[float, float]] = {}
         if results.replicas is not None:
-            bounds = {name: results.replicas.interval(i, name) for name in ("auc", "fpr_at_tpr_0.9", "fpr_at_tpr_0.98",
-                                                                            "fnr_at_fpr_0.001")}  # fmt: skip
+            bounds = {name: results.replicas.interval(i, name) for name in METRICS}
+        if results.drawn_threshold:
+            bounds |= {name: (item.low, item.high) for name, item in results.drawn_threshold[i].items()}
         models.append(
             {
                 "name": model.name, "origin": contender.origin, "facts": dict(contender.facts), "auc": model.auc,

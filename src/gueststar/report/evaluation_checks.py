@@ -8,6 +8,7 @@ import numpy as np
 
 from gueststar.errors import ConfigError
 from gueststar.realbogus.evaluate import auc, rate
+from gueststar.realbogus.evaluation.drawn_images import FEW_IMAGES
 from gueststar.realbogus.lineage import seen_groups
 from gueststar.report.evaluation_models import Contender, threshold_text
 from gueststar.report.evaluation_sample import EvaluatedRows
@@ -80,12 +81,7 @@ def check_sample(chosen: EvaluatedRows, contenders: Sequence[Contender]) -> list
         )
     if n_real and n_real < 500:
         found.append(f"{n_real:,} reals do not resolve a completeness of 98 %: fewer than ten are beyond it.")
-    groups = np.unique(chosen.image).size
-    if groups < _FEW_GROUPS:
-        found.append(
-            f"There are {groups} groups by {chosen.group_by}: intervals of differences, which draw whole groups, are "
-            "too narrow."
-        )
+    found += _few_groups(chosen)
     found += _checks_of_columns(chosen)
     missing_snr = ~np.isfinite(chosen.snr)
     if missing_snr.any():
@@ -104,6 +100,20 @@ def check_sample(chosen: EvaluatedRows, contenders: Sequence[Contender]) -> list
             found.append(f"{contender.name}: {contender.unscored:,} rows have no score and count as 0.")
         found += _promise(chosen, contender)
     return found
+
+
+def _few_groups(chosen: EvaluatedRows) -> list[str]:
+    """Whether images are too few for intervals that draw them: those of a class decide what needs that class."""
+    counts = [np.unique(chosen.image[rows]).size for rows in (chosen.real, ~chosen.real) if rows.any()]
+    least = min(counts, default=0)
+    if not counts or least >= _FEW_GROUPS:
+        return []
+    verdict = "are not to be trusted" if least < FEW_IMAGES else "are somewhat too narrow"
+    whose = "" if len(counts) < 2 else " with reals" if counts[0] == least else " with artifacts"
+    return [
+        f"There are {least} groups by {chosen.group_by}{whose}: intervals that draw whole groups {verdict}; those that "
+        "count rows as independent are narrower still."
+    ]
 
 
 def _checks_of_columns(chosen: EvaluatedRows) -> list[str]:

@@ -185,7 +185,7 @@ def _ranks(models: list[ModelResults], night: Night) -> Figure:
 
 def _differences(results: Results) -> Figure:
     pairs = list(dict.fromkeys((item.first, item.second) for item in results.differences))
-    figure, panels = axes_of(len(METRICS), width=14.0, height=1.5 + 0.42 * len(pairs))
+    figure, panels = axes_of(len(METRICS), width=15.0, height=1.5 + 0.42 * len(pairs))
     for axes, (metric, (words, more)) in zip(panels, METRICS.items(), strict=True):
         for y, pair in enumerate(pairs):
             item = next(d for d in results.differences if (d.first, d.second) == pair and d.metric == metric)
@@ -196,7 +196,7 @@ def _differences(results: Results) -> Figure:
         labels = [f"{second}\nagainst {first}" for first, second in pairs] if axes is panels[0] else [""] * len(pairs)
         axes.set_yticks(range(len(pairs)), labels)
         axes.set_ylim(len(pairs) - 0.5, -0.5)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=4)
         finish(axes, f"difference x 100 ({'more' if more else 'less'} is better)", "", title=words, legend=None)
     return figure
 

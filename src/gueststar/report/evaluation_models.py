@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
+from gueststar.realbogus.card import Card
+from gueststar.realbogus.card_figures import few_images, figures_of, images_text, interval_text, measured_parts
 from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.chips.routing import Members
 from gueststar.realbogus.evaluate import Threshold
@@ -77,12 +79,26 @@ def score_model(
     facts = {
         "version": card.version, "hash": card.weights_hash[:16], "trained weights": f"{card.parameters:,}",
         "score": card.score_meaning, "threshold": card.threshold_meaning, "code": card.code_version,
-        "training data": str(card.training_data.get("hash", "unknown")),
+        "training data": str(card.training_data.get("hash", "unknown")), "its card": _card_text(card),
     }  # fmt: skip
     return Contender(
         f"{card.name} {card.version}".strip(), scores, float(np.float32(card.threshold)), card.threshold_meaning,
         str(model), card.training_data, facts,
     )  # fmt: skip
+
+
+def _card_text(card: Card) -> str:
+    """What the card of a model says of other samples, with the intervals."""
+    told = []
+    for part in measured_parts(card.metrics):
+        figures = [
+            f"{figure.name} {interval_text(figure)}{'' if figure.by_images else ', rows counted as independent'}"
+            for figure in figures_of(part)
+            if figure.name in ("AUC", "FPR at TPR 0.98")
+        ]
+        few = f" ({few})" if (few := few_images(part)) else ""
+        told.append(f"{part['name']} ({images_text(part)}): {', '.join(figures)}{few}")
+    return " · ".join(told)
 
 
 def _contender_of_set(

@@ -12,6 +12,7 @@ from gueststar.realbogus.evaluate import Rate
 from gueststar.realbogus.evaluation.causes import CAUSE_WORDS
 from gueststar.realbogus.evaluation.chips import QUADRANTS, chip_name, quadrant_chips
 from gueststar.realbogus.evaluation.compare import METRICS
+from gueststar.realbogus.evaluation.drawn_images import AT_THRESHOLD
 from gueststar.realbogus.evaluation.label_sets import seen_auc
 from gueststar.realbogus.evaluation.strata import BINNED, Stratum
 from gueststar.realbogus.evaluation.studies import STUDY_METRICS, StudyTable
@@ -74,7 +75,7 @@ def evaluation_page(parts: PageParts) -> str:
         "version": __version__, "name": chosen.data.folder.name, "p": parts, "r": results, "model": model,
         "night": parts.options.night, "n_real": int(chosen.real.sum()), "n_bogus": int((~chosen.real).sum()),
         "headline": headline(parts.results, parts.options), "cards": _cards(parts), "words_of_column": words_of_column,
-        "grids": _chip_grids(model), "chip_words": _chip_words(model), "metrics": METRICS,
+        "grids": _chip_grids(model), "chip_words": _chip_words(model), "metrics": METRICS, "at_threshold": AT_THRESHOLD,
         "study_metrics": STUDY_METRICS,
         "cause_words": CAUSE_WORDS, "seen": seen_auc, "provenance": _provenance(parts), "isfinite": math.isfinite,
         "chain_limits": _chain_limits(parts.chain), "n_images": len(set(chosen.image.tolist())),
@@ -112,7 +113,7 @@ def _cards(parts: PageParts) -> list[dict[str, str]]:
     cards = []
     if model.curve is not None:
         cards.append(_card(f"{model.auc:.5f}", "area under the ROC curve",
-                           f"± {model.auc_err:.5f}; |S/N| alone {number(results.auc_snr, 3)}"))  # fmt: skip
+                           f"{_area_span(results)}; |S/N| alone {number(results.auc_snr, 3)}"))  # fmt: skip
         point = model.point("TPR 0.98")
         cards.append(_card(percent(point.point.fpr), "false positives at TPR 98 %",
                            f"{count(round(point.false_positives))} of {night.artifacts:,} a night; the founding slides "
@@ -120,7 +121,7 @@ def _cards(parts: PageParts) -> list[dict[str, str]]:
         low = model.point("FPR 0.001").point
         missed = percent(1.0 - low.tpr.value) if low.resolved else "not resolved"
         cards.append(_card(missed, "reals missed at FPR 1e-3",
-                           span(low.tpr, miss=True) if low.resolved else
+                           _missed_span(results, low.tpr) if low.resolved else
                            f"{low.fpr.trials:,} artifacts; 10,000 are needed"))  # fmt: skip
     complete = f"{percent(at.tpr)} complete" if at.tpr.trials else "–"
     passing = f"{percent(at.fpr)} of artifacts pass" if at.fpr.trials else "no artifacts"
@@ -133,6 +134,22 @@ def _cards(parts: PageParts) -> list[dict[str, str]]:
         cards.append(_card(percent(summary.worst_tpr), f"completeness of the worst chip, {summary.worst}",
                            f"median {percent(summary.median_tpr)}"))  # fmt: skip
     return cards
+
+
+def _area_span(results: Results) -> str:
+    """The interval of the first model's area, by drawing images where they can be drawn."""
+    if results.replicas is None:
+        return f"± {results.models[0].auc_err:.5f}, rows counted as independent"
+    low, high = results.replicas.interval(0, "auc")
+    return f"{number(low, 5)} – {number(high, 5)} by drawing images"
+
+
+def _missed_span(results: Results, kept: Rate) -> str:
+    """The interval of what the first model misses at FPR 1e-3, by drawing images where they can be drawn."""
+    if results.replicas is None:
+        return f"{span(kept, miss=True)}, rows counted as independent"
+    low, high = results.replicas.interval(0, "fnr_at_fpr_0.001")
+    return f"{percent(low)[:-2]} – {percent(high)} by drawing images"
 
 
 def _card(value: str, words: str, small: str) -> dict[str, str]:
@@ -152,6 +169,8 @@ def _compared(results: Results) -> list[dict[str, Any]]:
         if results.replicas is not None:
             for metric in METRICS:
                 row["cells"].append((metric, results.replicas.value(i, metric), *results.replicas.interval(i, metric)))
+        for name, drawn in results.drawn_threshold[i].items() if results.drawn_threshold else ():
+            row["cells"].append((name, drawn.value, drawn.low, drawn.high))
         rows.append(row)
     return rows
 

@@ -18,6 +18,7 @@ from gueststar.realbogus.evaluation.causes import CAUSE_COLUMNS, likely_causes
 from gueststar.realbogus.evaluation.chips import ChipSummary, summarise_chips
 from gueststar.realbogus.evaluation.compare import Difference, Replicas, differences, resample
 from gueststar.realbogus.evaluation.curves import Curve, Night, NightPoint, night_point, operating_points, sampled_curve
+from gueststar.realbogus.evaluation.drawn_images import Drawn, draw_threshold
 from gueststar.realbogus.evaluation.galleries import FalsePositives, false_positives_by_file, worst_false_negatives
 from gueststar.realbogus.evaluation.label_sets import LabelSets, compare_label_sets
 from gueststar.realbogus.evaluation.ranking import Rank, recall_at_rank, recall_in_night
@@ -141,6 +142,8 @@ class Results:
         Of |S/N| alone.
     snr_curve : Curve or None
     replicas : Replicas or None
+    drawn_threshold : tuple of mapping of str to Drawn
+        Of each model the shares that its threshold calls real, by drawing images; empty where none can be drawn.
     differences : tuple of Difference
     label_sets : tuple of LabelSets
     label_names : (str, str)
@@ -154,6 +157,7 @@ class Results:
     auc_snr: float
     snr_curve: Curve | None
     replicas: Replicas | None
+    drawn_threshold: tuple[Mapping[str, Drawn], ...]
     differences: tuple[Difference, ...]
     label_sets: tuple[LabelSets, ...]
     false_positives: FalsePositives | None
@@ -209,6 +213,7 @@ def measure(
         auc_snr=auc(part, strength),
         snr_curve=curve,
         replicas=replicas,
+        drawn_threshold=_drawn_threshold(chosen, contenders, models, options),
         differences=differences(replicas) if replicas is not None and len(contenders) > 1 else (),
         label_sets=_label_sets(chosen, contenders, options, second_labels),
         **misses,
@@ -286,6 +291,26 @@ def _replicas(
         chosen.real, [item.scores for item in contenders], chosen.image, models=[item.name for item in contenders],
         rng=np.random.default_rng(options.seed), draws=options.draws,
         progress=None if progress is None else lambda done, total: progress("draw", done, total),
+    )  # fmt: skip
+
+
+def _drawn_threshold(
+    chosen: EvaluatedRows,
+    contenders: Sequence[Contender],
+    models: Sequence[ModelResults],
+    options: EvaluateOptions,
+) -> tuple[Mapping[str, Drawn], ...]:
+    """What each model's threshold keeps, on draws of whole images."""
+    names, image = np.unique(chosen.image, return_inverse=True)
+    if names.size < 2:
+        return ()
+    # The same draws for every model.
+    return tuple(
+        draw_threshold(
+            chosen.real, item.scores.astype(np.float64) >= model.threshold, image,
+            rng=np.random.default_rng(options.seed), draws=options.draws,
+        )
+        for item, model in zip(contenders, models, strict=True)
     )  # fmt: skip
 
 

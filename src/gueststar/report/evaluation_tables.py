@@ -57,6 +57,8 @@ def result_tables(results: Results, chosen: EvaluatedRows, contenders: Sequence[
                 rows["intervals"].append(
                     {"model": name, "metric": metric, "value": replicas.value(i, metric), "low": low, "high": high}
                 )
+    for model, drawn in zip(results.models, results.drawn_threshold, strict=False):
+        rows["intervals"] += [{"model": model.name, "metric": key, **asdict(item)} for key, item in drawn.items()]
     for item in results.label_sets:
         for labelled in (item.first, item.second):
             entry: dict[str, Any] = {"model": item.model, "labels": labelled.labels, "n_real": labelled.n_real}

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gueststar.errors import InputError
-from gueststar.realbogus.card import Card, read_model, write_model
+from gueststar.realbogus.card import Card, read_model, trainable_bytes, write_model
 from gueststar.realbogus.chips.model_set import is_set
-from gueststar.realbogus.chips.weights_file import trainable_bytes
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.training.tested import rows_to_test, tested

@@ -20,14 +20,13 @@ from pydantic import Field
 
 from gueststar.errors import ConfigError, ModelError
 from gueststar.options import Options
-from gueststar.realbogus.card import Card, CardScalar, find_model, read_model, weights_hash
-from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set
+from gueststar.realbogus.card import Card, CardScalar, read_model, trainable_bytes
 from gueststar.realbogus.files import TRAINABLE_FILE
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.preprocess import SEEN_PLANES
 from gueststar.realbogus.scalars import Scalar
 
-__all__ = ["Blueprint", "pack_network", "read_trainable", "trainable_bytes"]
+__all__ = ["Blueprint", "pack_network", "read_trainable"]
 
 _BLUEPRINT = "network.json"
 _WHY = "it can be used for scoring, not be trained further"
@@ -92,32 +91,6 @@ def read_trainable(model: str | Path) -> tuple[Card, RealBogusNet]:
             model=str(model),
         )
     return card, _unpacked(data, str(model))
-
-
-def trainable_bytes(model: str | Path) -> bytes:
-    """Contents of the weights file of a model, for a new version with the same weights; empty when it has none.
-
-    Raises
-    ------
-    ModelError
-        When the file was changed.
-    """
-    card, _ = read_model(model)
-    folder = find_model(model)
-    if is_set(folder):
-        folder = member_folder(folder, read_set(folder).fallback)
-    path = folder / TRAINABLE_FILE
-    if not card.trainable_hash or not path.is_file():
-        return b""
-    data = path.read_bytes()
-    found = weights_hash(data)
-    if found != card.trainable_hash:
-        raise ModelError(
-            f"model {str(model)!r}: {TRAINABLE_FILE} (SHA-256 {found[:12]}...) is not the file that its card describes "
-            f"({card.trainable_hash[:12]}...); copy the folder again",
-            model=str(model),
-        )
-    return data
 
 
 def _unpacked(data: bytes, name: str) -> RealBogusNet:

@@ -25,9 +25,10 @@ METRICS: dict[str, tuple[str, bool]] = {
     "auc": ("AUC", True),
     "fpr_at_tpr_0.9": ("FPR at TPR 0.90", False),
     "fpr_at_tpr_0.98": ("FPR at TPR 0.98", False),
+    "fnr_at_fpr_0.01": ("FNR at FPR 1e-2", False),
     "fnr_at_fpr_0.001": ("FNR at FPR 1e-3", False),
 }
-_TPR, _FPR = (0.90, 0.98), 1e-3
+_TPR, _FPR = (0.90, 0.98), (1e-2, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +38,9 @@ class Replicas:
     Parameters
     ----------
     models : tuple of str
-    values : ndarray, shape (m, 4)
+    values : ndarray, shape (m, 5)
         On the sample itself, in the order of `METRICS`.
-    draws : ndarray, shape (b, m, 4)
+    draws : ndarray, shape (b, m, 5)
     groups : int
         Images that were drawn from. With fewer than about 20 the intervals are too narrow.
     """
@@ -215,7 +216,9 @@ class _Ordered:
         for wanted in _TPR:
             last = int(np.searchsorted(reals, math.ceil(wanted * n_real - 1e-9)))  # reals needed, a count from 1
             rates.append(float(bogus[self.at_least[max(last - 1, 0)]]) / n_bogus)
-        allowed = math.floor(_FPR * n_bogus + 1e-9)
-        first = int(np.searchsorted(bogus, allowed, side="right")) - 1  # the artifact that would be one too many
-        kept = int(reals[self.reals_above[first]]) if first < len(self.reals_above) else n_real
-        return (1.0 - lost, *rates, 1.0 - kept / n_real)
+        for wanted in _FPR:
+            allowed = math.floor(wanted * n_bogus + 1e-9)
+            first = int(np.searchsorted(bogus, allowed, side="right")) - 1  # the artifact that would be one too many
+            kept = int(reals[self.reals_above[first]]) if first < len(self.reals_above) else n_real
+            rates.append(1.0 - kept / n_real)
+        return (1.0 - lost, *rates)
