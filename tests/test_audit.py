@@ -217,10 +217,12 @@ def numbers_of(n=1, **given):
         "image_align_rms_px": 0.05, "image_unmatched": 0.0, "shape_share": 0.0, "image_ellipticity": 0.03,
         "image_fwhm_ratio": 1.0, "image_width_ratio": 1.0, "image_misfit": 0.02, "star_elongation": 1.05,
         "sources_near": 1.5, "covered_share": 0.05, "local_scatter": 1.0, "image_crowding": 0.1, "image_sources": 1.0,
-        "halo_log": -2.0, "saturated_flag": 0.0, "halo_flag": 0.0, "star_beside": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
+        "halo_log": -2.0, "saturated_flag": 0.0, "halo_flag": 0.0,
+        "star_beside": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
         "image_noise": 1.0, "image_transparency": 0.0, "known_match": 0.0, "track_points": 0.0, "sky_surprise": 0.0,
         "point_like": 0.2, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
-        "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0, "pixel_gain": -5.0, "line_gain": -5.0, "pixel_surprise": 0.0,
+        "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0,
+        "pixel_gain": -5.0, "line_gain": -5.0, "pixel_surprise": 0.0,
         "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
     }  # fmt: skip
     return {name: np.full(n, value) for name, value in (fine | given).items()}

@@ -23,7 +23,7 @@ _CORE = 1.5  # FWHM within which a source explains a candidate
 _BRIGHT_SNR = 1000.0
 _BRIGHT_PX = 40.0
 _EDGE_PX = 8.0
-# Of the S/N of a candidate; a fault that leaves less is there by chance. Noise helps it over the threshold of detection.
+# Of the S/N of a candidate; a fault that leaves less is there by chance. Noise helps one over the threshold.
 _ACCOUNTS = 1.0 / 3.0
 
 
@@ -53,8 +53,8 @@ def causes_of(
     fwhm_px : float
         Of the wider of both images.
     snr : array_like, shape (n,), optional
-        S/N of the candidates. A fault of the detector is then the cause only where its charge accounts for a third of it:
-        a chip has so many faint hot pixels that one lies beside each fiftieth star. None: each that is near is one.
+        S/N of the candidates. A fault of the detector is then the cause only where its charge accounts for a third of
+        it: a chip has so many faint hot pixels that one lies beside each fiftieth star. None: each that is near is one.
     reference_frames : int
         Of which the reference is the mean: it has that part of the charge of a fault in one of them.
 
@@ -140,9 +140,9 @@ def _faults(xy: F8, table: Table, near: float, fwhm_px: float) -> dict[str, tupl
     if pixels.size and len(xy):
         places = np.column_stack([x, y])[pixels]
         hits = cKDTree(xy).query_ball_point(places, max(2.5, 0.7 * near))
-        for i, place, own in zip(pixels.tolist(), places, hits, strict=True):
+        for k, place, own in zip(pixels.tolist(), places, hits, strict=True):
             found["hot_pixel"][0][own] = True
-            found["hot_pixel"][1][own] += charge[i] * np.exp(-0.5 * ((xy[own] - place) ** 2).sum(axis=1) / s**2)
+            found["hot_pixel"][1][own] += charge[k] * np.exp(-0.5 * ((xy[own] - place) ** 2).sum(axis=1) / s**2)
     for i in np.flatnonzero(kind == "bad_column"):
         mine = np.abs(xy[:, 0] - x[i]) < 3.0
         found["bad_column"][0][mine] = True
