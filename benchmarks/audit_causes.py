@@ -9,9 +9,9 @@ found them, faults of the detector and wrong labels added. A chain that is worse
 artifacts of each kind, and the threshold is lowered until there are false positives to explain. The audit sees the run,
 a catalogue of half the variables and asteroids, and one of the bright stars, never what was planted.
 
-The true cause of a false positive is what lies under it (a real source, a fault of the detector, a bright star), else
-what spoilt its image, else the network's own error; that of a file is the most frequent one among its false positives.
-The weights of the clues were chosen on seeds 1 to 4; test on others.
+The true cause of a false positive is what lies under it (a real source, a fault of the detector whose charge accounts
+for a third of the signal, a bright star), else what spoilt its image, else the network's own error; that of a file is
+the most frequent one among its false positives. The weights of the clues were chosen on seeds 1 to 12; test on others.
 """
 
 from __future__ import annotations

@@ -62,6 +62,9 @@ def audit_page(audited: Audited, pictures: Sequence[Sequence[AuditPicture]], *, 
 
 def audit_headline(audited: Audited) -> str:
     """What was found, in one sentence."""
+    if audited.n == 0:
+        n = len(audited.by_file)
+        return f"No false positives: {'the file has' if n == 1 else f'all {n:,} files have'} no candidates at all."
     if audited.n_false == 0:
         called = "none was called real" if audited.n_called == 0 else f"all {audited.n_called:,} called real are real"
         return f"No false positives: of {audited.n:,} candidates {called}."
