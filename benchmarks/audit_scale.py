@@ -3,10 +3,9 @@
     python benchmarks/audit_scale.py my_set --work /tmp/scale --json docs/measured/audit_scale.json
 
 The shards of the set are linked as often as it takes; each copy has images, tiles and positions of its own. Scores are
-drawn: one artifact in 25 is called real, in the set of 20,000 every one of them, so that the large audits measure as many
-false positives as an audit measures at most. Each size is audited in a process of its own, by the command, and its processor
-time, elapsed time and most memory are those of that process. Scoring is not in it (a run has its scores; see
-benchmarks/scoring.py).
+drawn: one artifact in 25 is called real, in the set of 20,000 every one of them, so that the largest audit measures as
+many false positives as an audit measures at most. Each size is audited in a process of its own, by the command; time
+and most memory are those of that process. Scoring is not in it (a run has its scores; see benchmarks/scoring.py).
 """
 
 from __future__ import annotations

@@ -33,10 +33,8 @@ def seconds(who: int) -> float:
 def command(data: Path, row: int, out: Path, more: list[str]) -> float:
     """The whole command for one figure, in a process of its own."""
     before = seconds(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-m", "gueststar", "explain", str(data), "--row", str(row), "--out", str(out), *more, "--quiet"],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    given = ["explain", str(data), "--row", str(row), "--out", str(out), "--quiet", *more]
+    subprocess.run([sys.executable, "-m", "gueststar", *given], check=True, stdout=subprocess.DEVNULL)
     return seconds(resource.RUSAGE_CHILDREN) - before
 
 

@@ -78,5 +78,5 @@ REAL_OBJECT = Family(
         ),
     ),
     prior=-0.5,
-    remedy="correct the label: gueststar labels decide, or give the catalogue when the set is built",
+    remedy="look at it: it may be a find. Known ones are told by --known; labels of a set by gueststar labels decide",
 )
