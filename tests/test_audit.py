@@ -24,7 +24,7 @@ from gueststar.realbogus.audit.alignments import alignments_of
 from gueststar.realbogus.audit.clues import Clue, Usual, clue_z, usual_of, weight_of
 from gueststar.realbogus.audit.counts import count_by, cumulative_share, share_by_chance
 from gueststar.realbogus.audit.decision import CAUSE_WORDS, CAUSES, FAMILIES, cause_of_group, decide, proofs_of
-from gueststar.realbogus.audit.halos import StarList, halo_light
+from gueststar.realbogus.audit.halos import StarList, halo_light, star_beside
 from gueststar.realbogus.audit.repeats import Detections, repeats_of, tracks_of
 from gueststar.realbogus.audit.residuals import RESIDUAL_COLUMNS, residual_measures
 from gueststar.realbogus.audit.result import Section
@@ -178,6 +178,14 @@ def test_the_star_that_disturbs_most_is_named():
     assert np.isnan(halo[1])
 
 
+def test_a_star_reaches_as_far_as_it_is_bright():
+    flux, distance = np.array([4e6, 4e6, 1e4, -5.0, 4e6]), np.array([10.0, 60.0, 10.0, 0.0, np.nan])
+    beside = star_beside(flux, distance, np.full(5, 30.0), fwhm_px=np.full(5, FWHM))
+    assert beside[0] == pytest.approx(2000.0, rel=0.01)  # of photons
+    np.testing.assert_array_equal(beside[1:4], 0.0)
+    assert np.isnan(beside[4])
+
+
 def test_a_clue_weighs_by_how_unusual_it_is():
     clue = Clue("a", "a number", 2.0, 6.0, gain=3.0, against=1.0, floor=0.1, most_usual=1.0)
     usual = {"a": usual_of(np.array([0.4, 0.5, 0.6, 0.5, np.nan]))}
@@ -188,6 +196,20 @@ def test_a_clue_weighs_by_how_unusual_it_is():
     assert clue_z(clue, np.array([5.0]), {"a": Usual(5.0, 2.0, 50)})[0] > 6.0
 
 
+@pytest.mark.parametrize("under", [0.0, 3e4])
+def test_a_pixel_and_a_column_are_sharper_than_a_source_beside_a_star_or_none(rng, under):
+    light, grid = star(2.5, 1.0, flux=under), np.arange(K) - K // 2
+    pixel = 400.0 * ((grid[None] == 0) & (grid[:, None] == 1))
+    column = np.broadcast_to(60.0 * (grid[None] == 0), (K, K))
+    found = {name: measured(rng, light, light, extra)
+             for name, extra in (("pixel", pixel), ("column", column), ("source", star(flux=2500.0)))}  # fmt: skip
+    assert found["pixel"]["pixel_gain"] > 40.0 > 10.0 > found["pixel"]["line_gain"]
+    assert found["column"]["line_gain"] > 40.0
+    assert max(found["source"]["pixel_gain"], found["source"]["line_gain"]) < -20.0
+    shifted = measured(rng, star(0.3, 0.1), star())
+    assert max(shifted["pixel_gain"], shifted["line_gain"]) < 6.0
+
+
 def numbers_of(n=1, **given):
     """All numbers as on a good image, but for some."""
     fine = {
@@ -195,10 +217,12 @@ def numbers_of(n=1, **given):
         "image_align_rms_px": 0.05, "image_unmatched": 0.0, "shape_share": 0.0, "image_ellipticity": 0.03,
         "image_fwhm_ratio": 1.0, "image_width_ratio": 1.0, "image_misfit": 0.02, "star_elongation": 1.05,
         "sources_near": 1.5, "covered_share": 0.05, "local_scatter": 1.0, "image_crowding": 0.1, "image_sources": 1.0,
-        "halo_log": -2.0, "star_flag": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
+        "halo_log": -2.0, "saturated_flag": 0.0, "halo_flag": 0.0,
+        "star_beside": 0.0, "ring_level": 0.03, "ring_structure": 1.0, "image_background": 0.03,
         "image_noise": 1.0, "image_transparency": 0.0, "known_match": 0.0, "track_points": 0.0, "sky_surprise": 0.0,
-        "point_share": 0.2, "scale_share": 0.0, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
-        "line_excess": -0.1, "sharpness": 1.0, "fault_flag": 0.0, "pixel_surprise": 0.0,
+        "point_like": 0.2, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
+        "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0,
+        "pixel_gain": -5.0, "line_gain": -5.0, "pixel_surprise": 0.0,
         "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
     }  # fmt: skip
     return {name: np.full(n, value) for name, value in (fine | given).items()}
@@ -209,10 +233,10 @@ CASES = {
     "misalignment": {"shift_share": 0.9, "dipole_strength": 0.9, "image_shift_px": 0.6, "image_align_rms_px": 0.3},
     "psf_shape": {"shape_share": 0.7, "image_ellipticity": 0.4, "image_fwhm_ratio": 2.0, "image_width_ratio": 2.5},
     "crowded_field": {"image_crowding": 0.7, "image_sources": 4.0, "sources_near": 9.0, "covered_share": 0.4},
-    "bright_star": {"halo_log": 2.0, "star_flag": 1.0, "ring_level": 0.4},
+    "bright_star": {"halo_log": 1.0, "star_beside": 2500.0, "saturated_flag": 1.0, "halo_flag": 1.0},
     "background": {"image_background": 0.7, "image_noise": 4.0, "ring_level": 2.0, "ring_structure": 5.0},
-    "real_object": {"known_match": 1.0, "point_share": 0.95, "strength": 20.0, "faintness": -13.0},
-    "detector_fault": {"pixel_excess": 0.4, "sharpness": 2.5, "pixel_surprise": 8.0},
+    "real_object": {"known_match": 1.0, "point_like": 0.95, "strength": 20.0, "faintness": -13.0},
+    "detector_fault": {"pixel_excess": 0.4, "lone_sharpness": 2.5, "pixel_gain": 40.0, "pixel_surprise": 8.0},
     "network_error": {},
 }
 

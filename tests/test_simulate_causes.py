@@ -69,3 +69,31 @@ def test_positions_are_those_of_each_candidate():
     rows = thing_rows(2, kind=["cosmic_ray", "hot_pixel"], x=[50.0, 300.0], y=[60.0, 310.0])
     named = causes_of([50.0, 300.0, 150.0], [60.0, 310.0, 150.0], rows, NONE, shape=SHAPE, fwhm_px=2.8)
     np.testing.assert_array_equal(named, ["cosmic_ray", "hot_pixel", "noise"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "flux", "snr"), [("hot_pixel", 400.0, 8.0), ("cosmic_ray", 400.0, 8.0), ("bad_column", 100.0, 6.0)]
+)
+def test_a_fault_must_account_for_a_third_of_the_signal_when_it_is_known(kind, flux, snr):
+    # The noise of a point source is 100 e-: a pixel of 400 e- stands for 8 sigma, as its charge lies in the peak.
+    rows = thing_rows(2, kind=[kind, "star"], x=[200.0, 50.0], y=[200.0, 50.0], flux_e=[flux, 500.0], snr=[np.nan, 5.0],
+                      length_px=[1.0, np.nan])  # fmt: skip
+    at = {"shape": SHAPE, "fwhm_px": 2.8}
+    assert causes_of([200.0], [200.0], rows, NONE, snr=[snr], **at)[0] == kind
+    assert causes_of([200.0], [200.0], rows, NONE, snr=[-5.0 * snr], **at)[0] == "noise"
+    # One of four frames of a reference leaves a quarter.
+    for frames, named in ((1, kind), (4, "noise" if kind != "bad_column" else kind)):
+        found = causes_of([200.0], [200.0], rows[1:], rows, snr=[snr], reference_frames=frames, **at)
+        assert found[0] == named
+    # What is alike in both images leaves nothing, but for a column, which is mended in each.
+    alike = causes_of([200.0], [200.0], rows, rows, snr=[snr], **at)[0]
+    assert alike == ("noise" if kind != "bad_column" else kind)
+
+
+def test_a_matched_filter_weighs_pixels_and_columns_as_is_assumed(rng):
+    s = 2.8 / 2.3548
+    y, x = np.mgrid[-15:16, -15:16]
+    profile = np.exp(-0.5 * (x**2 + y**2) / s**2)
+    profile /= profile.sum()
+    for plane, light in ((((x == 0) & (y == 0)) * 1.0, 2.0), ((x == 0) * 1.0, 2.0 * np.sqrt(2.0 * np.pi) * s)):
+        assert (plane * profile).sum() / (profile**2).sum() == pytest.approx(light, rel=0.05)

@@ -151,7 +151,7 @@ def audit_rows(
     if unscored:
         warnings.append(f"{unscored:,} candidates have no score and are never called real.")
     names = [image.name for image in rows.images]
-    by_file = count_by(rows.image, names, rows.label == 0, false)
+    by_file = count_by(rows.image, names, rows.label == 0, false, empty=True)
     wanted = _looked_at(rows, false, by_file, options.most)
     if wanted.size < false.sum():
         warnings.append(

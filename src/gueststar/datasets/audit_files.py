@@ -188,8 +188,9 @@ def _facts(found: Audited, options: AuditOptions) -> Mapping[str, Any]:
     causes, counts = np.unique(found.found.decided.cause, return_counts=True)
     return {
         "format": "gueststar-audit", "gueststar": __version__, "headline": audit_headline(found), "source": found.name,
-        "model": found.model, "threshold": _plain(found.threshold), "candidates": found.n, "reals": found.n_real,
-        "called_real": found.n_called, "false_positives": found.n_false, "looked_at": len(found.found),
+        "model": found.model, "threshold": _plain(round(found.threshold, 6)), "candidates": found.n,
+        "reals": found.n_real, "called_real": found.n_called, "false_positives": found.n_false,
+        "looked_at": len(found.found),
         "files": len(found.by_file), "files_with": len(found.files), "share_of_top": _plain(found.share_top),
         "share_by_chance": _plain(found.share_chance), "catalogue": found.catalogue, "warnings": list(found.warnings),
         "causes": dict(zip(causes.tolist(), counts.tolist(), strict=True)), "options": options.model_dump(mode="json"),

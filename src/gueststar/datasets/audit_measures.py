@@ -13,7 +13,7 @@ from gueststar.datasets.audit_rows import AuditRows
 from gueststar.datasets.audit_stars import stars_near
 from gueststar.realbogus.audit.alignments import alignments_of
 from gueststar.realbogus.audit.clues import Usual, usual_of
-from gueststar.realbogus.audit.halos import StarList, halo_light, halo_sigma
+from gueststar.realbogus.audit.halos import StarList, halo_light, halo_sigma, star_beside
 from gueststar.realbogus.audit.repeats import Detections, repeats_of, tracks_of
 from gueststar.realbogus.audit.residuals import RESIDUAL_COLUMNS, residual_measures
 from gueststar.realbogus.audit.surroundings import SURROUNDING_COLUMNS, surroundings
@@ -31,8 +31,10 @@ _TABLE = (
 _PIECE = 512
 _OTHERS = 6000  # candidates beside the false positives whose stamps tell what is usual
 _PER_IMAGE = 40
-_STAR = int(Mask.BRIGHT_STAR | Mask.SATURATED)
-_FAULT = int(Mask.BAD | Mask.COSMIC_RAY | Mask.NO_DATA)
+_SATURATED = int(Mask.SATURATED)
+_SEEN = 1.25  # chi-square per pixel from which on the shape of a residual shows
+_HALO = int(Mask.BRIGHT_STAR)
+_FAULT = int(Mask.BAD | Mask.COSMIC_RAY)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +108,11 @@ def measure(
         # A star of the list is named only where none in the stamp leaves more light.
         star = np.where(found["halo_log"] > listed, -1, star)
         found["halo_log"] = np.fmax(found["halo_log"], listed)
+        mag = np.append(stars.mag, np.inf)[star]
+        beside = star_beside(
+            10.0 ** (0.4 * (zeropoint - mag)), distance, found["sky_sigma_science"], fwhm_px=found["psf_fwhm"]
+        )
+        found["star_beside"] = np.fmax(found["star_beside"], beside)
     known = rows.known[wanted] != ""
     found["known_match"] = known.astype(np.float64) if rows.has_known else np.full(len(wanted), np.nan)
     detections = _detections(rows)
@@ -160,17 +167,33 @@ def _derived(numbers: dict[str, F8], rows: AuditRows, every: NDArray[np.int64]) 
     bits = np.nan_to_num(flags).astype(np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         sharpness = np.where(numbers["fwhm"] > 0, numbers["psf_fwhm"] / numbers["fwhm"], np.nan)
+        # A lobe of a star that is shifted or of another shape is narrow, too.
+        explained = np.fmax(np.fmax(numbers["shift_share"], numbers["shape_share"]), numbers["scale_share"])
+        lone = 1.0 + (sharpness - 1.0) * (1.0 - np.nan_to_num(explained))
         within = np.clip(1.0 - np.abs(numbers["snr_beyond_shift"] / snr), 0.0, 1.0)
         zeropoint = numbers["mag"] + 2.5 * np.log10(np.abs(numbers["flux"]))
         distance = np.hypot(numbers["brightest_dx"], numbers["brightest_dy"])
         halo = halo_sigma(numbers["brightest_flux"], distance, numbers["sky_sigma_science"])
+        beside = star_beside(
+            numbers["brightest_flux"], distance, numbers["sky_sigma_science"], fwhm_px=numbers["psf_fwhm"]
+        )
+
+    def flagged(which: NDArray[np.bool_]) -> F8:
+        return np.where(np.isfinite(flags), which.astype(np.float64), np.nan)
+
     dipole = np.where(numbers["dipole_dchi2"] > 25.0, np.clip(numbers["dipole_ratio"], 0.0, 1.0), 0.0)
     return {
         "dipole_strength": np.where(np.isfinite(numbers["dipole_dchi2"]), dipole, np.nan),
         "within_shift": within,
-        "star_flag": np.where(np.isfinite(flags), ((bits & _STAR) != 0).astype(np.float64), np.nan),
-        "fault_flag": np.where(np.isfinite(flags), ((bits & _FAULT) != 0).astype(np.float64), np.nan),
+        "saturated_flag": flagged((bits & _SATURATED) != 0),
+        "halo_flag": flagged((bits & _HALO) != 0),
+        # The mask says of saturated pixels that they are bad, too.
+        "fault_flag": flagged(((bits & _FAULT) != 0) & ((bits & _SATURATED) == 0)),
         "sharpness": sharpness,
+        "lone_sharpness": lone,
+        "point_like": np.where(
+            numbers["residual_chi2"] > _SEEN, np.fmax(numbers["point_share"], numbers["scale_share"]), np.nan
+        ),
         "strength": np.abs(snr),
         "faintness": 7.0 - np.abs(snr),
         "calm": 2.0 - numbers["residual_chi2"],
@@ -178,6 +201,7 @@ def _derived(numbers: dict[str, F8], rows: AuditRows, every: NDArray[np.int64]) 
         "line_excess": numbers["line_share"] - np.maximum(numbers["point_share"], 0.0),
         "zeropoint": zeropoint,
         "halo_log": np.where(numbers["brightest_snr"] > 0, np.log10(np.maximum(halo, 1e-3)), np.nan),
+        "star_beside": np.where(numbers["brightest_snr"] > 0, beside, np.nan),
     }
 
 

@@ -26,15 +26,21 @@ class _SetSource:
 
     def __init__(self, data: StoredDataset, rows: NDArray[np.int64]) -> None:
         self._data, self._rows = data, rows
+        # Read once: 12 bytes for each row, against three columns of all shards for each piece of stamps.
+        self._sigma: NDArray[np.float32] | None = None
 
     def columns(self, rows: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """One column in memory at a time."""
-        return {name: self._data[name][self._rows[rows]] for name in names if name in self._data.column_names}
+        """Those rows alone: a million identifiers are a hundred times what is wanted of them."""
+        own, place = np.unique(self._rows[rows], return_inverse=True)
+        part = self._data.select(own)
+        return {name: part[name][place.reshape(-1)] for name in names if name in part.column_names}
 
     def stamps(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Stamps in e-."""
         own = self._rows[rows]
-        sigma = self._data.sigma(own)
+        if self._sigma is None:
+            self._sigma = self._data.sigma(np.arange(len(self._data)))
+        sigma = self._sigma[own]
         scale = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.nan)
         return self._data.stamps(own) * scale[:, :, None, None], sigma
 

@@ -47,7 +47,15 @@ class Truth:
         return None if found is None else self.table[found]
 
     def kinds(
-        self, x: F8, y: F8, image: str, references: Sequence[str], *, shape: tuple[int, int] | None, fwhm_px: float
+        self,
+        x: F8,
+        y: F8,
+        image: str,
+        references: Sequence[str],
+        *,
+        shape: tuple[int, int] | None,
+        fwhm_px: float,
+        snr: NDArray[Any] | None = None,
     ) -> NDArray[np.str_]:
         """Cause of each candidate (`gueststar.simulate.causes.CAUSES`), shape (n,); empty where it lacks the image.
 
@@ -60,6 +68,8 @@ class Truth:
         shape : (int, int), optional
             (ny, nx); None: told by the sources.
         fwhm_px : float
+        snr : ndarray, shape (n,), optional
+            Of the candidates; a fault of the detector must then account for a third of it.
         """
         own = self.of(image)
         if own is None:
@@ -67,7 +77,9 @@ class Truth:
         parts = [table for name in references if (table := self.of(name)) is not None]
         reference = _on_frame(own, parts)
         size = shape or (int(np.nanmax(own["y"])) + 1, int(np.nanmax(own["x"])) + 1)
-        return causes_of(x, y, own, reference, shape=size, fwhm_px=fwhm_px)
+        return causes_of(
+            x, y, own, reference, shape=size, fwhm_px=fwhm_px, snr=snr, reference_frames=max(len(parts), 1)
+        )
 
 
 def read_truth(paths: Sequence[Path]) -> Truth:

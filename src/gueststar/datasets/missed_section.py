@@ -42,4 +42,11 @@ def audit_section(
     if not injected and not truth:
         return None
     missed = read_missed(sources[0], truth=truth[0] if truth else None)
-    return Section("missed-reals", "Missed reals", missed_section(sources[0], missed, most=most))
+    return Section("missed-reals", "Missed reals", _lower(missed_section(sources[0], missed, most=most)))
+
+
+def _lower(html: str) -> str:
+    """Headings one level lower, below that of the section."""
+    for old, new in ((3, 4), (2, 3)):
+        html = html.replace(f"<h{old}", f"<h{new}").replace(f"</h{old}>", f"</h{new}>")
+    return html

@@ -59,10 +59,13 @@ class ShardTables:
         pieces = []
         for table, kept in self._tables(name, dictionary=True):
             values = table[name].combine_chunks()
+            if len(kept) < len(values):
+                # Texts of rows that are not used are not kept: a million identifiers weigh.
+                values = values.take(pa.array(kept)).cast(pa.string())
             values = values.cast(pa.string()).dictionary_encode() if pa.types.is_null(values.type) else values
             values = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
             own = [known.setdefault(str(text), len(known)) for text in values.dictionary.to_pylist()]
-            pieces.append(np.asarray(own, np.int32)[values.indices.to_numpy(zero_copy_only=False)][kept])
+            pieces.append(np.asarray(own, np.int32)[values.indices.to_numpy(zero_copy_only=False)])
         return (np.concatenate(pieces) if pieces else np.empty(0, np.int32)), tuple(known)
 
     def _tables(self, name: str, *, dictionary: bool = False) -> Iterator[tuple[pa.Table, NDArray[np.int32]]]:

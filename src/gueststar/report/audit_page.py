@@ -56,22 +56,31 @@ def audit_page(audited: Audited, pictures: Sequence[Sequence[AuditPicture]], *, 
         words=CAUSE_WORDS, colours=CAUSE_COLOURS, remedies={item.name: item.remedy for item in FAMILIES},
         share=share_chart(audited.by_file, audited.top), galleries=galleries,
         chip_map=_chip_map(audited), isfinite=math.isfinite, files=audited.files[:_MOST_FILES],
-        same_threshold=math.isfinite(audited.threshold),
+        same_threshold=math.isfinite(audited.threshold), has_more=_has_more(audited),
     )  # fmt: skip
 
 
 def audit_headline(audited: Audited) -> str:
     """What was found, in one sentence."""
+    if audited.n == 0:
+        n = len(audited.by_file)
+        return f"No false positives: {'the file has' if n == 1 else f'all {n:,} files have'} no candidates at all."
     if audited.n_false == 0:
         called = "none was called real" if audited.n_called == 0 else f"all {audited.n_called:,} called real are real"
         return f"No false positives: of {audited.n:,} candidates {called}."
     causes = causes_of_all(audited)
     first = ", ".join(f"{cause.replace('_', ' ')} {k:,}" for cause, k, _ in causes[:3])
-    top = min(audited.top, len(audited.files))
+    n, files = audited.n_false, len(audited.by_file)
+    top = f"; the first {audited.top} hold {percent(audited.share_top)} of them" if _has_more(audited) else ""
     return (
-        f"{audited.n_false:,} false positives in {len(audited.files):,} of {len(audited.by_file):,} files; the first "
-        f"{top} hold {percent(audited.share_top)} of them. Causes: {first}."
+        f"{n:,} false positive{'s' if n > 1 else ''} in {len(audited.files):,} of {files:,} "
+        f"file{'s' if files > 1 else ''}{top}. Causes: {first}."
     )
+
+
+def _has_more(audited: Audited) -> bool:
+    """Whether there are more files with false positives than are shown: else the first of them hold all."""
+    return len(audited.files) > audited.top
 
 
 def proof_words(proof: Proof) -> str:

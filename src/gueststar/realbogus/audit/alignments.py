@@ -69,7 +69,8 @@ def _path(x: F8, y: F8, own: int, width: float) -> float:
     if not slanted.any():
         return 0.0
     across = np.abs(np.outer(ux[slanted], dy[others]) - np.outer(uy[slanted], dx[others]))
-    count = int((across < _HALF_WIDTH).sum(axis=1).max())
+    # The two that a line goes through are on it by definition.
+    count = int((across < _HALF_WIDTH).sum(axis=1).max()) - 1
     return _surprise(count, 2 * _HALF_WIDTH * len(x) / width, len(x))
 
 

@@ -22,9 +22,14 @@ class Counted:
 
 
 def count_by(
-    group: NDArray[np.integer], names: Sequence[str], artifact: NDArray[np.bool_], false_positive: NDArray[np.bool_]
+    group: NDArray[np.integer],
+    names: Sequence[str],
+    artifact: NDArray[np.bool_],
+    false_positive: NDArray[np.bool_],
+    *,
+    empty: bool = False,
 ) -> list[Counted]:
-    """Count by groups, most false positives first, then by name; groups without candidates are left out.
+    """Count by groups, most false positives first, then by name.
 
     Parameters
     ----------
@@ -33,6 +38,8 @@ def count_by(
     names : sequence of str
         Of the groups.
     artifact, false_positive : ndarray of bool, shape (n,)
+    empty : bool
+        Groups without artifacts, too.
     """
     n_artifact = np.bincount(group[artifact], minlength=len(names))
     n_false = np.bincount(group[false_positive], minlength=len(names))
@@ -40,7 +47,7 @@ def count_by(
     found = [
         Counted(name, int(a), int(f), int(f) / total)
         for name, a, f in zip(names, n_artifact.tolist(), n_false.tolist(), strict=True)
-        if a or f
+        if a or f or empty
     ]
     return sorted(found, key=lambda item: (-item.false_positives, item.name))
 

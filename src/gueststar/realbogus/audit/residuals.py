@@ -6,6 +6,10 @@ of the expansion of a matching kernel, Alard & Lupton 1998, ApJ 503, 325, eq. 1-
 leaves a point-spread function, a cosmic ray or hot pixel less than one, a bad column a line. Each template is fitted to
 the core of the difference with the noise of its pixels; what it takes off chi-square, freed of what noise alone gives
 its parameters, is the logarithm of a likelihood ratio, times two.
+
+Whether a point source or something sharper lies at the centre is told beside a star: both are fitted together with all
+that a star leaves, of which only the light that science and reference share is taken, so that a new source or a fault
+in one of them has no part in it.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ F8 = NDArray[np.float64]
 #: Columns of `residual_measures`.
 RESIDUAL_COLUMNS = (
     "residual_chi2", "shift_share", "shape_share", "scale_share", "point_share", "pixel_share", "line_share", "shift_x",
-    "shift_y", "shift_err", "light_snr",
+    "shift_y", "shift_err", "light_snr", "pixel_gain", "line_gain",
 )  # fmt: skip
 _HALF = 9  # px; half width of the core that is fitted
 _MODEL_ERROR = 0.003  # of the light: floor of the noise where a star is bright
@@ -48,7 +52,9 @@ def residual_measures(
         ``residual_chi2`` above a constant and per degree of freedom; the share of it that each template explains
         (``shift_share``, ``shape_share``, ``scale_share``, ``point_share``, ``pixel_share``, ``line_share``; 0 to 1);
         ``shift_x``, ``shift_y`` (px, of the science light against the reference) with the error ``shift_err`` of each;
-        ``light_snr``, of the light in the core. NaN where nothing can be measured.
+        ``light_snr``, of the light in the core; ``pixel_gain`` and ``line_gain``, how much more of chi-square one
+        pixel, or a column or row, takes off than a point source does, beside what a star leaves. NaN where nothing
+        can be measured.
     """
     n, k = len(cube), cube.shape[-1]
     half = min(_HALF, k // 2 - 1)
@@ -83,9 +89,31 @@ def residual_measures(
     found["light_snr"] = np.where(
         dof > 20, flat.clip(0.0).sum(axis=1) / np.sqrt(np.nansum(variance, axis=1) + 1e-12), np.nan
     )
+    shared = np.minimum(core[:, 0] - science[:, None, None], core[:, 1] - reference[:, None, None])
+    found |= _sharper(data, weight, _smooth(np.nan_to_num(shared)), fwhm, half, dof > 20)
     for name in ("shift_x", "shift_y", "shift_err"):
         found[name] = np.where((dof > 20) & (found["light_snr"] > 3.0), found[name], np.nan)
     return {name: found[name] for name in RESIDUAL_COLUMNS}
+
+
+def _sharper(
+    data: F8, weight: F8, light: F8, fwhm: NDArray[np.floating], half: int, usable: NDArray[np.bool_]
+) -> dict[str, F8]:
+    """How much better a pixel, or a line, explains the centre than a point source, each beside what a star leaves."""
+    n, width = len(data), 2 * half + 1
+    # Centroids of what is undersampled are a pixel off at times.
+    strength = (data * np.sqrt(weight)).reshape(n, width, width)[:, half - 1 : half + 2, half - 1 : half + 2]
+    place = np.abs(strength).reshape(n, 9).argmax(axis=1)
+    centre = place % 3 - 1, place // 3 - 1
+    templates = _templates(light, fwhm, half, centre=centre)
+    star = [np.ones_like(data), *templates["shift"], *templates["shape"], *templates["scale"]]
+    point = _fit(data, weight, [*star, *templates["point"]])[0]
+    pixel = _fit(data, weight, [*star, *templates["pixel"]])[0]
+    lines = [_fit(data, weight, [*star, line])[0] for line in templates["line"]]
+    return {
+        "pixel_gain": np.where(usable, point - pixel, np.nan),
+        "line_gain": np.where(usable, point - np.minimum(*lines), np.nan),
+    }
 
 
 def _without_sky(plane: NDArray[np.floating]) -> F8:
@@ -105,14 +133,22 @@ def _smooth(plane: F8) -> F8:
     return 0.25 * rows[:, :, :-2] + 0.5 * rows[:, :, 1:-1] + 0.25 * rows[:, :, 2:]
 
 
-def _templates(light: F8, fwhm: NDArray[np.floating], half: int) -> dict[str, list[F8]]:
-    """Templates of each kind, each of shape (n, pixels)."""
+def _templates(
+    light: F8,
+    fwhm: NDArray[np.floating],
+    half: int,
+    *,
+    centre: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
+) -> dict[str, list[F8]]:
+    """Templates of each kind, each of shape (n, pixels); `centre`: (x, y) of what is at the centre, px."""
     n = len(light)
     middle, left, right = light[:, 1:-1, 1:-1], light[:, 1:-1, :-2], light[:, 1:-1, 2:]
     below, above = light[:, :-2, 1:-1], light[:, 2:, 1:-1]
     cross = 0.25 * (light[:, 2:, 2:] + light[:, :-2, :-2] - light[:, 2:, :-2] - light[:, :-2, 2:])
     xx, yy = left + right - 2.0 * middle, below + above - 2.0 * middle
-    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)[:, None]
+    if centre is not None:
+        x, y = x - centre[0][:, None, None], y - centre[1][:, None, None]
     s2 = (np.where(np.isfinite(fwhm) & (fwhm > 0.5), fwhm, 3.0).astype(np.float64) / 2.3548) ** 2
     point = np.exp(-0.5 * (x**2 + y**2) / s2[:, None, None])
     # One pixel and its neighbours: what is narrower than any star.
