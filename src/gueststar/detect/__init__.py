@@ -26,6 +26,7 @@ from gueststar.detect.measure import (
 from gueststar.detect.nearby import informative_flags
 from gueststar.detect.noise import error_scale, steepness
 from gueststar.detect.peaks import find_peaks, peaks_among, pixels_above
+from gueststar.detect.shares import beyond_share
 from gueststar.detect.trails import Trail, find_trails, trail_of
 from gueststar.options import Options
 from gueststar.types import CANDIDATE_COLUMNS, Candidates, Difference, Image
@@ -187,6 +188,7 @@ def _measured(
         "dipole_ratio": dipole.ratio,
         "dipole_dchi2": dipole.dchi2,
         "snr_beyond_shift": beyond_shift(difference, fit, *places, scale),
+        "snr_beyond_share": beyond_share(difference, science, reference, fit),
         "science_snr": local_snr(science.data, science.variance, difference.psf, x, y),
         "reference_snr": local_snr(reference.data, reference.variance, difference.psf, x, y),
         "star_distance": _nearest_source(reference, fit.x, fit.y),

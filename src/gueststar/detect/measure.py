@@ -19,6 +19,7 @@ __all__ = [
     "aperture_measures",
     "cut_psf",
     "cut_spline",
+    "local_flux",
     "local_snr",
     "mask_near",
     "moments",
@@ -221,6 +222,15 @@ def aperture_measures(
         total, spread, _ = sep.sum_ellipse(plane, *args, radius, err=noise, subpix=1)
         auto[pick] = side * total / np.maximum(spread * scale[pick], 1e-9)
     return aperture, auto
+
+
+def local_flux(data: torch.Tensor, variance: torch.Tensor, psf: Psf, x: Positions, y: Positions) -> Values:
+    """PSF flux, e-, of whatever stands at each position of an image; includes neighbours and hosts."""
+    stamp = cut_psf(psf, x, y, 1.0)
+    k = stamp.shape[-1]
+    weight = 1.0 / gather_stamps(variance, x, y, k).double().clamp(min=1e-6)
+    top = (stamp * gather_stamps(data, x, y, k).double() * weight).sum((1, 2))
+    return np.asarray((top / (stamp**2 * weight).sum((1, 2)).clamp(min=1e-30)).cpu().numpy())
 
 
 def local_snr(data: torch.Tensor, variance: torch.Tensor, psf: Psf, x: Positions, y: Positions) -> Values:

@@ -220,7 +220,7 @@ def read_candidates(path: Path) -> Candidates:
     table.meta.update(json.loads((stored.schema.metadata or {}).get(b"gueststar", b"{}")))
     # Runs of earlier versions lack these columns.
     for column in CANDIDATE_COLUMNS:
-        later = column.name.startswith("trail_") or column.name == "local_scatter"
+        later = column.name.startswith("trail_") or column.name in ("local_scatter", "snr_beyond_share")
         if later and column.name not in table.colnames:
             nothing = 0 if column.name in ("trail_length", "trail_peaks") else np.nan
             table[column.name] = np.full(len(table), nothing, column.dtype)

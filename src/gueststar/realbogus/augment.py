@@ -29,7 +29,7 @@ from gueststar.realbogus.scalars import Scalar
 
 __all__ = ["Augment", "Change"]
 
-_SIGNALS = ("snr", "snr_aper", "snr_auto", "snr_beyond_shift", "science_snr", "reference_snr")
+_SIGNALS = ("snr", "snr_aper", "snr_auto", "snr_beyond_shift", "snr_beyond_share", "science_snr", "reference_snr")
 _SQUARES = ("dipole_dchi2",)
 
 

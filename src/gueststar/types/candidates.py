@@ -61,6 +61,12 @@ CANDIDATE_COLUMNS: tuple[CandidateColumn, ...] = tuple(
             "",
             "signed S/N that no shift of the star beside it explains; far below snr: it is one",
         ),
+        (
+            "snr_beyond_share",
+            "f4",
+            "",
+            "signed S/N of the change beyond the share of light that stars around leave, too",
+        ),
         ("trail_length", "f4", "pix", "of the straight trail that it stands for; 0: none"),
         ("trail_angle", "f4", "deg", "direction of the trail from x to y, 0 to 180; NaN: none"),
         ("trail_x0", "f4", "pix", "one end of the trail; NaN: none"),
