@@ -19,9 +19,10 @@ _WORDS = {
     "dipole_dchi2": "dipole: chi-square gained", "science_snr": "S/N in the science image",
     "reference_snr": "S/N in the reference", "mask_fraction": "flagged pixels, share",
     "fwhm/psf_fwhm": "FWHM / FWHM of the PSF", "psf_chi2": "chi-square of the PSF fit",
-    "snr_beyond_shift": "S/N beyond a shifted star", "local_scatter": "local scatter",
+    "snr_beyond_shift": "S/N beyond a shifted star",
+    "snr_beyond_share": "S/N beyond its neighbours", "local_scatter": "local scatter",
 }  # fmt: skip
-_OTHERS = ("fwhm/psf_fwhm", "psf_chi2", "snr_beyond_shift", "local_scatter")
+_OTHERS = ("fwhm/psf_fwhm", "psf_chi2", "snr_beyond_shift", "snr_beyond_share", "local_scatter")
 
 
 @dataclass(frozen=True, slots=True)
