@@ -16,6 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from gueststar.cli.main import app
+from gueststar.datasets.explain_examples import read_sample
 from gueststar.datasets.explaining import explain_rows
 from gueststar.datasets.products import FILES
 from gueststar.errors import InputError, ModelError, OutputError
@@ -351,6 +352,21 @@ def test_runs_tell_what_is_missing(root: Path, run: Path) -> None:
     (image / FILES[0][0]).write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a readable table of candidates"):
         explain_rows(image, rows=[0], model=root / "model")
+
+
+def test_examples_are_read_once_for_all_candidates(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {"model": root / "model", "data": root / "set", "sample": 100}
+    alone = [explain_rows(root / "set", rows=[row], **given)[0] for row in (0, 320)]
+    drawn = []
+
+    def counted(*data: Any, **options: Any) -> Any:
+        drawn.append(options["sample"])
+        return read_sample(*data, **options)
+
+    monkeypatch.setattr("gueststar.datasets.explaining.read_sample", counted)
+    together = explain_rows(root / "set", rows=[0, 320], **given)
+    assert drawn == [100]
+    assert [item.lines for item in together] == [item.lines for item in alone]
 
 
 def test_nearest_examples_need_training_rows(root: Path, tmp_path: Path) -> None:

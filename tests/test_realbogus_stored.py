@@ -387,3 +387,16 @@ def test_visits_at_one_place_are_counted_once_each():
     places = np.array([[0, 0], [0.5, 0], [0.2, 0], [5, 5], [np.nan, 0], [5.1, 5]])
     assert visits_at(places, np.array([0, 1, 1, 0, 2, 0]), radius=1.0).tolist() == [2, 2, 2, 1, 1, 1]
     assert visits_at(np.empty((0, 2)), np.empty(0, int), radius=1.0).tolist() == []
+
+
+def test_columns_read_together_are_those_read_alone(folder):
+    stored = open_dataset(folder)
+    for rows in (stored, stored.select(np.arange(1, len(stored), 3))):
+        names = rows.column_names
+        together = rows.columns(names)
+        assert tuple(together) == names
+        for name in names:
+            np.testing.assert_array_equal(together[name], rows[name])
+    assert stored.columns([]) == {}
+    with pytest.raises(InputError, match="no column 'nothing'"):
+        stored.columns(["snr", "nothing"])

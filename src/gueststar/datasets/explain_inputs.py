@@ -155,7 +155,7 @@ def _of_dataset(path: Path, model: LoadedModel, rows: Sequence[int], ids: Sequen
     made = []
     for number in numbers:
         one = data.select(np.array([number]))
-        columns = {name: one[name][0] for name in one.column_names}
+        columns = {name: values[0] for name, values in one.columns(one.column_names).items()}
         words = {1: "real", 0: "artifact", -1: "no label"}[int(one.labels[0])]
         kind = str(columns.get("kind", ""))
         candidate = _candidate(one.stamps(np.array([0]))[0], np.ones(3, np.float32), columns, model, str(path))

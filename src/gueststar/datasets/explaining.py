@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gueststar.datasets.explain_examples import Examples, nearest_examples
+from gueststar.datasets.explain_examples import Examples, ExamplesSample, nearest_examples, read_sample
 from gueststar.datasets.explain_inputs import ExplainedRow, read_explained
 from gueststar.datasets.prepared_stamps import ScoreFiles
 from gueststar.errors import InputError, OutputError
 from gueststar.night.folders import write_bytes
 from gueststar.realbogus.explain.candidate import PLANES
-from gueststar.realbogus.explain.explanation import NO_GRADIENTS, Explanation, explain, open_explained
+from gueststar.realbogus.explain.explanation import NO_GRADIENTS, ExplainedModel, Explanation, explain, open_explained
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.stored import open_dataset
 from gueststar.report.evaluation_style import png_of
@@ -110,14 +110,21 @@ def explain_rows(
     found = read_explained(source, load_model(model), rows=rows, ids=ids, options=options)
     places = _places(out, found, overwrite=overwrite)
     examples = None if data is None else open_dataset(data)
+    # Candidates of one chip share the model, and those of one model the sample, which is the same for the same seed.
+    models: dict[str, ExplainedModel] = {}
+    samples: dict[bytes, ExamplesSample] = {}
     made = []
     for i, (row, place) in enumerate(zip(found, places, strict=True)):
         chip = row.chip or options.chip
-        opened = open_explained(model, chip=chip)
+        if chip not in models:
+            models[chip] = open_explained(model, chip=chip)
+        opened = models[chip]
         explanation = explain(opened, row.candidate, rng=np.random.default_rng(seed), chip=chip)
         near = None
         if examples is not None:
-            near = nearest_examples(examples, opened, row, rng=np.random.default_rng(seed), sample=sample)
+            if opened.weights not in samples:
+                samples[opened.weights] = read_sample(examples, opened, rng=np.random.default_rng(seed), sample=sample)
+            near = nearest_examples(samples[opened.weights], row)
         told = _lines(explanation)
         warnings = () if explanation.gradients is not None else (NO_GRADIENTS,)
         if place is not None:

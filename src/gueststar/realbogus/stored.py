@@ -124,9 +124,28 @@ class StoredDataset:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One column, shape (n,); texts as fixed-width strings. Nothing is kept: it is read again every time."""
-        if name == "label" and self.label_version:
-            return self.labels.copy()
-        return self._tables.column(name)
+        return self.columns([name])[name]
+
+    def columns(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Several columns, each of shape (n,) as ``data[name]`` gives it; each shard is opened once for all of them.
+
+        Parameters
+        ----------
+        names : sequence of str
+
+        Returns
+        -------
+        dict
+            In the order of `names`. Nothing is kept: they are read again every time.
+
+        Raises
+        ------
+        InputError
+            When there is no such column, or a shard cannot be read.
+        """
+        own = {"label": self.labels} if self.label_version else {}
+        found = self._tables.columns([name for name in dict.fromkeys(names) if name not in own])
+        return {name: own[name].copy() if name in own else found[name] for name in names}
 
     @property
     def stamp_size(self) -> int:
@@ -162,12 +181,10 @@ class StoredDataset:
         """
         if self._last_scalars is not None and self._last_scalars[0] == tuple(names):
             return self._last_scalars[1]
-        there = set(self.column_names)
-        numbers = np.empty((len(self), len(names)), np.float32)
-        for i, name in enumerate(names):
-            parts = set(name.split("/"))
-            columns = {part: self[part] if part in there else np.full(len(self), np.nan) for part in parts}
-            numbers[:, i] = scalars_of(columns, [name], n=len(self))[:, 0]
+        parts = dict.fromkeys(part for name in names for part in name.split("/"))
+        found = self.columns([part for part in parts if part in self.column_names])
+        empty = np.full(len(self), np.nan)
+        numbers = scalars_of({part: found.get(part, empty) for part in parts}, names, n=len(self))
         numbers.setflags(write=False)
         self._last_scalars = (tuple(names), numbers)
         return numbers

@@ -13,7 +13,7 @@ from gueststar.errors import ModelError
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.chips.names import chip_codes
 
-__all__ = ["FeatureRows", "Neighbours", "feature_function", "nearest"]
+__all__ = ["FeatureRows", "Features", "Neighbours", "feature_function", "nearest"]
 
 Features = Callable[
     [NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.str_]], NDArray[np.float32]
