@@ -87,7 +87,7 @@ train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
 	gueststar dataset simulate --out build/model_set --config examples/model/set.toml --pairs 420 --chips all \
 		--seed 101 --split 4:1:0 --real examples/data/toros_eso085 --workers $(WORKERS)
 	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE) $(TRAIN)
-	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json and weights.npz to"
+	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json, profile.json and weights.npz to"
 	@echo "src/gueststar/realbogus/shipped"
 
 bench: $(VENV)/.dev ## time each stage on a full chip and the simulator, beside the peers that are installed

@@ -39,6 +39,7 @@ GUIDES = (
     "labels",
     "missed",
     "audit",
+    "drift",
 )
 
 
@@ -164,12 +165,22 @@ def test_every_option_of_data_sets_has_a_description() -> None:
     from gueststar.datasets.build import BuildSet
     from gueststar.datasets.importing import ImportSet
     from gueststar.datasets.suspects import FindSuspects
+    from gueststar.realbogus.drift.result import DriftOptions
     from gueststar.realbogus.label_cleaning.physics import PhysicsWeights
     from gueststar.realbogus.label_cleaning.ranking import SuspectRules
     from gueststar.report.evaluation_results import EvaluateOptions
 
     page = extension().configuration.dataset_page()
-    for model in (AuditOptions, BuildSet, ImportSet, EvaluateOptions, FindSuspects, SuspectRules, PhysicsWeights):
+    for model in (
+        AuditOptions,
+        DriftOptions,
+        BuildSet,
+        ImportSet,
+        EvaluateOptions,
+        FindSuspects,
+        SuspectRules,
+        PhysicsWeights,
+    ):
         for name, field in model.model_fields.items():
             assert field.description
             assert f"``{name}``" in page

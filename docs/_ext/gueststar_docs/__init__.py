@@ -21,6 +21,7 @@ from gueststar_docs.configuration import (
     training_page,
 )
 from gueststar_docs.detection import detection_page
+from gueststar_docs.drift import drift_figures
 from gueststar_docs.frontend import frontend_page
 from gueststar_docs.label_suspects import label_suspects
 from gueststar_docs.measured import chain_page, real_frames_page
@@ -64,6 +65,7 @@ def generated_pages() -> dict[str, str]:
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
         "detection.rst": detection_page(),
+        "drift_measured.inc": drift_figures(),
         "label_suspects.inc": label_suspects(),
         "missed_steps.inc": missed_steps(),
         "study_results.inc": study_results(),

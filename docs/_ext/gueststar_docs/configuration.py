@@ -95,6 +95,7 @@ def dataset_page() -> str:
     from gueststar.datasets.simulated import SimulateSet
     from gueststar.datasets.suspects import SUSPECT_COLUMNS, FindSuspects
     from gueststar.realbogus.augment import Augment
+    from gueststar.realbogus.drift.result import DriftOptions
     from gueststar.realbogus.label_noise import LabelNoise
     from gueststar.realbogus.label_versions import VERSION_COLUMNS, VersionFacts
     from gueststar.realbogus.manifest import SET_COLUMNS, Manifest, Shard
@@ -110,7 +111,8 @@ def dataset_page() -> str:
     titles = (
         ("Manifest", Manifest), ("One shard of the manifest", Shard), ("gueststar dataset build --set", BuildSet),
         ("gueststar dataset import --set", ImportSet), ("gueststar evaluate --set", EvaluateOptions),
-        ("gueststar audit", AuditOptions), ("JSON file of a version of the labels", VersionFacts),
+        ("gueststar audit", AuditOptions), ("gueststar drift", DriftOptions),
+        ("JSON file of a version of the labels", VersionFacts),
     )  # fmt: skip
     for title, model in titles:
         parts += [heading(title, "-"), fields_table(model)]

@@ -19,6 +19,7 @@ from gueststar.cli import (
     config,
     dataset,
     doctor,
+    drift,
     efficiency,
     evaluate,
     explain,
@@ -104,6 +105,7 @@ app.command("score")(score.score)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("audit")(audit.audit)
+app.command("drift")(drift.drift)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gueststar.cli.cards import card_lines, measured_lines, quality, rate_text
-from gueststar.cli.common import errors, output
+from gueststar.cli.common import Overwrite, Quiet, counting_bar, errors, output
 from gueststar.cli.model_options import JudgedOn, LabelledSet, NewModel, NewVersion
 from gueststar.errors import ConfigError
 
@@ -177,6 +177,7 @@ def threshold(
     gueststar model threshold my_model --data my_set --per-night 40 --candidates 90000
     """  # noqa: D301
     from gueststar.realbogus.card import read_model, trainable_bytes, write_model
+    from gueststar.realbogus.drift.model_profile import copy_profile
     from gueststar.realbogus.loaded import load_model
     from gueststar.realbogus.rethreshold import choose_threshold
     from gueststar.realbogus.stored import open_dataset
@@ -200,6 +201,7 @@ def threshold(
         output().print("\n".join(lines), markup=False, soft_wrap=True)
     if out is not None:
         write_model(out, made.card, read_model(place)[1], trainable=trainable_bytes(place))
+        copy_profile(place, out)  # the scores are the same
         output().print(f"Model {made.card.name} {made.card.version} in {out}", markup=False, soft_wrap=True)
 
 
@@ -283,6 +285,43 @@ def measure(
     for line in measured_lines(card):
         output().print(line, markup=False, soft_wrap=True)
     output().print(f"Model {card.name} {card.version} in {out}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def profile(
+    model: Model,
+    data: LabelledSet,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="NAME", help="validation, test or all. [default: all but the training part]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="File to write. [default: profile.json of the model]"),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    store: Store = None,
+) -> None:
+    """Keep with a model what it was made with, so that `gueststar drift` needs no data set.
+
+    Artifacts of the data set are scored and counted image by image. Training
+    keeps it by itself; this is for older models, and for other nights.
+
+    \b
+    gueststar model profile my_model --data my_set
+    gueststar model profile shipped --data good_nights --part all --out good_nights.json
+    """  # noqa: D301
+    from gueststar.datasets.drift_profile import check_profile_path, profile_of_model, write_profile
+    from gueststar.realbogus.drift.model_profile import profile_path
+
+    place = _place(model, store)
+    path = check_profile_path(profile_path(place) if out is None else out, overwrite=overwrite)
+    with counting_bar("artifacts scored", quiet=quiet) as bar:
+        made = profile_of_model(place, data, part, progress=bar)
+    write_profile(path, made, overwrite=overwrite)
+    if not quiet:
+        output().print(f"Profile: {path}", markup=False, soft_wrap=True)
 
 
 def _store(store: Path | None) -> Path:

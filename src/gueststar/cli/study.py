@@ -127,6 +127,28 @@ def contamination(
         str | None,
         typer.Option("--old-labels", metavar="COLUMN", help="Plant nothing: compare older labels with newer."),
     ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option(
+            "--old", metavar="VERSION", help="The same with versions: the older labels. [default: those of the set]"
+        ),
+    ] = None,
+    new: Annotated[
+        str | None,
+        typer.Option("--new", metavar="VERSION", help="Version with the newer labels. [default: those of the set]"),
+    ] = None,
+    test_old: Annotated[
+        str | None,
+        typer.Option(
+            "--test-old", metavar="VERSION", help="Older labels of the test set; '': its own. [default: as --old]"
+        ),
+    ] = None,
+    test_new: Annotated[
+        str | None,
+        typer.Option(
+            "--test-new", metavar="VERSION", help="Newer labels of the test set; '': its own. [default: as --new]"
+        ),
+    ] = None,
     test: Test = None, exclude: Exclude = None, seeds: Seeds = None, arms: Arms = None, max_train: MaxTrain = None,
     epochs: Epochs = None, boots: Boots = None, config: OptionsFile = None, set_: Set = None,
     device: TrainingDevice = None, workers: Workers = 1, quiet: Quiet = False,
@@ -134,16 +156,22 @@ def contamination(
     """Measure what wrong labels of artifacts cost, and what each method wins back.
 
     Reals of the training and validation parts are called artifacts. With
-    --old-labels models of older and of newer labels are tested on both, so
-    that a better model and a cleaner test set are told apart.
+    --new, --old or --old-labels models of older and of newer labels are tested
+    on both, so that a better model and a cleaner test set are told apart.
 
     \b
     gueststar study contamination my_set --out contamination
+    gueststar study contamination my_set --out cleaned --new reviewed
+    gueststar study contamination my_set --out cleaned --new reviewed --test other_set --test-new checked
     gueststar study contamination my_set --out relabelled --old-labels old_label
     """  # noqa: D301
     from gueststar.study.contamination import ContaminationStudy
 
-    _study(ContaminationStudy, locals(), {"share": share, "old_labels": old_labels})
+    own = {
+        "share": share, "old_labels": old_labels, "old_version": old, "new_version": new,
+        "test_old_version": test_old, "test_new_version": test_new,
+    }  # fmt: skip
+    _study(ContaminationStudy, locals(), own)
 
 
 @app.command()

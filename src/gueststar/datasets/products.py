@@ -73,7 +73,7 @@ class Products:
     skipped: list[str] = field(default_factory=list)
 
 
-def read_products(runs: Sequence[Path], *, tile: str = "field_chip") -> Products:
+def read_products(runs: Sequence[Path], *, tile: str = "field_chip", stamps: bool = True) -> Products:
     """Look through the folders of runs; no stamp is read.
 
     Parameters
@@ -82,6 +82,8 @@ def read_products(runs: Sequence[Path], *, tile: str = "field_chip") -> Products
         Folders that `gueststar run` wrote.
     tile : {'field_chip', 'field'}
         What counts as one part of the sky.
+    stamps : bool
+        Whether images without their stamps are skipped.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def read_products(runs: Sequence[Path], *, tile: str = "field_chip") -> Products
             if stored is None or stored[0].status not in ("ok", "rejected"):
                 continue
             try:
-                products.images.append(_look(number, folder / "images" / image, stored[0], tile))
+                products.images.append(_look(number, folder / "images" / image, stored[0], tile, stamps))
             except InputError as error:
                 products.skipped.append(f"{products.names[-1]}/{image}: {error.message}")
     if not products.images:
@@ -110,7 +112,7 @@ def read_products(runs: Sequence[Path], *, tile: str = "field_chip") -> Products
     return products
 
 
-def _look(run: int, folder: Path, outcome: Outcome, tile: str) -> ProductImage:
+def _look(run: int, folder: Path, outcome: Outcome, tile: str, need_stamps: bool) -> ProductImage:
     counts: list[int] = [0, 0]
     columns: frozenset[str] | None = None
     notes: dict[str, Any] = {}
@@ -119,7 +121,7 @@ def _look(run: int, folder: Path, outcome: Outcome, tile: str) -> ProductImage:
             continue
         try:
             meta = pq.read_metadata(folder / table)
-            shape = np.load(folder / stamps, mmap_mode="r").shape
+            shape = np.load(folder / stamps, mmap_mode="r").shape if need_stamps else (meta.num_rows, 0, 0, 0)
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise InputError(f"{table} or {stamps} cannot be read: {error}") from error
         if len(shape) != 4 or shape[0] != meta.num_rows:

@@ -67,7 +67,7 @@ def figures_of(part: Mapping[str, Any]) -> Iterator[CardFigure]:
         if kind == "FPR":
             name, key = f"FNR at FPR {wanted}", f"fnr_at_fpr_{float(wanted):g}"
             value, low, high = 1.0 - value, 1.0 - high, 1.0 - low
-        threshold, resolved = _number(point["threshold"]), bool(point.get("resolved", True))
+        threshold, resolved = _number(point.get("threshold")), bool(point.get("resolved", True))
         yield _figure(name, value, drawn.get(key), (low, high), threshold=threshold, resolved=resolved)
     for key, name in AT_THRESHOLD.items():
         if key in drawn:

@@ -41,6 +41,8 @@ from gueststar.realbogus.card import (
 )
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.model_set import ModelSet, is_set, member_folder, read_set, set_hash
+from gueststar.realbogus.drift.profile import read_profile
+from gueststar.realbogus.files import PROFILE_FILE
 from gueststar.realbogus.loaded import load_model, model_of_chip, open_model
 
 __all__ = ["Entry", "Promotion", "Stored", "list_models", "promote", "read_store", "rollback", "verify_model"]
@@ -165,7 +167,7 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
     if is_set(folder):
         return _verify_set(folder)
     card, weights = read_model(model)
-    more = _trainable_text(card, trainable_bytes(model))
+    more = _trainable_text(card, trainable_bytes(model)) + _profile_text(card, folder)
     loaded = open_model(card, weights)
     if not card.check_scores:
         check_scores(loaded)
@@ -181,6 +183,20 @@ def verify_model(model: str | Path) -> tuple[Card, str]:
             difference=worst,
         )
     return card, f"the weights are those of the card{more}, and {len(found)} check scores agree to {worst:.1g}"
+
+
+def _profile_text(card: Card, folder: Path) -> str:
+    """Words about the profile for `gueststar drift`; empty when there is none."""
+    path = folder / PROFILE_FILE
+    if not path.is_file():
+        return ""
+    made_of = read_profile(path).model
+    if made_of != card.weights_hash[:16]:
+        raise ModelError(
+            f"model {str(folder)!r}: {PROFILE_FILE} holds scores of the model {made_of or 'unknown'}, not of "
+            f"{card.weights_hash[:16]}; make it again with `gueststar model profile`", model=str(folder),
+        )  # fmt: skip
+    return f", {PROFILE_FILE} too"
 
 
 def _trainable_text(card: Card, data: bytes) -> str:

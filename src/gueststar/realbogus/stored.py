@@ -78,6 +78,7 @@ class StoredDataset:
         self._tables = ShardTables([shard.files(self.folder)[1] for shard in self._shards], kept)
         self._shard = np.repeat(np.arange(len(kept), dtype=np.int32), [len(rows) for rows in kept])
         self._row = np.concatenate(kept)
+        self._last_scalars: tuple[tuple[str, ...], NDArray[np.float32]] | None = None
 
     def numbers(self) -> NDArray[np.int64]:
         """Number of each row in the whole set, shape (n,): the same whatever is left out here."""
@@ -155,13 +156,20 @@ class StoredDataset:
         return self._tables.codes(name)
 
     def scalars(self, names: Sequence[str]) -> NDArray[np.float32]:
-        """Measured numbers in the order of a model, shape (n, len(names)); NaN where the set lacks one."""
+        """Measured numbers in the order of a model, shape (n, len(names)); NaN where the set lacks one.
+
+        Not to be written to: those asked for last are kept, because trainings of many models ask for the same.
+        """
+        if self._last_scalars is not None and self._last_scalars[0] == tuple(names):
+            return self._last_scalars[1]
         there = set(self.column_names)
         numbers = np.empty((len(self), len(names)), np.float32)
         for i, name in enumerate(names):
             parts = set(name.split("/"))
             columns = {part: self[part] if part in there else np.full(len(self), np.nan) for part in parts}
             numbers[:, i] = scalars_of(columns, [name], n=len(self))[:, 0]
+        numbers.setflags(write=False)
+        self._last_scalars = (tuple(names), numbers)
         return numbers
 
     def stamps(self, rows: NDArray[np.integer[Any]], *, size: int | None = None) -> NDArray[np.float32]:

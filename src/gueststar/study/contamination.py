@@ -10,22 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gueststar.errors import InputError
-from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.label_noise.flagged import without
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.trained import Progress
 from gueststar.study.base import Arm, Scored, Study, train_and_score
 from gueststar.study.figures import COLOURS, arm_panels, dots, new_figure, tidy
+from gueststar.study.labellings import LabelPair, changes_of
 from gueststar.study.material import Material, open_material
-from gueststar.study.paired import Measured, interval
+from gueststar.study.old_new import draw_old_new, old_and_new
+from gueststar.study.paired import Measured
 from gueststar.study.planting import Relabelled, plant, plant_in
 from gueststar.study.results import Comparison, Findings, Results, Table, percent
 
@@ -64,17 +65,54 @@ class ContaminationStudy(Study):
     old_labels: str | None = Field(
         None, description="Column of older labels (1, 0, -1): training on old and new is tested on old and new"
     )
+    old_version: str | None = Field(
+        None, description="The same with versions of the labels: the older one; empty: the labels of the set"
+    )
+    new_version: str | None = Field(None, description="The newer version; empty: the labels of the set")
+    test_old_version: str | None = Field(
+        None, description="Older version of the labels of the test set; empty: its own; none: named as that of the data"
+    )
+    test_new_version: str | None = Field(
+        None, description="Newer version of the labels of the test set; empty: its own; none: named as that of the data"
+    )
+
+    @model_validator(mode="after")
+    def _one_pair(self) -> Self:
+        own, tested = (self.old_version, self.new_version), (self.test_old_version, self.test_new_version)
+        if self.old_labels is not None and (*own, *tested) != (None,) * 4:
+            raise ValueError("older labels are a column (old_labels) or versions (old_version, new_version), not both")
+        if own == (None, None) and tested != (None, None):
+            raise ValueError("versions of the test labels need old_version or new_version of what is trained on")
+        if own != (None, None) and (self.old_version or "") == (self.new_version or ""):
+            raise ValueError("old_version and new_version are the same labels: two are needed to compare them")
+        return self
+
+    @property
+    def compares_labels(self) -> bool:
+        """Whether two labellings are compared, and nothing is planted."""
+        return (self.old_labels, self.old_version, self.new_version) != (None, None, None)
+
+    def pair(self) -> LabelPair | None:
+        """The versions that are compared; None without such."""
+        if self.old_version is None and self.new_version is None:
+            return None
+        old, new = self.old_version or "", self.new_version or ""
+        test_old, test_new = self.test_old_version, self.test_new_version
+        return LabelPair(old, new, old if test_old is None else test_old, new if test_new is None else test_new)
 
     def open(self, data: str | Path, *, test: str | Path | None = None, exclude: Sequence[str] = ()) -> Material:
         """Open the data with the rows that have an old label only."""
-        return open_material(data, test=test, exclude=exclude, max_train=self.max_train, old_labels=self.old_labels)
+        return open_material(
+            data, test=test, exclude=exclude, max_train=self.max_train, old_labels=self.old_labels,
+            versions=self.pair(),
+        )  # fmt: skip
 
     def all_arms(self, material: Material) -> tuple[Arm, ...]:
         """The methods with planted labels and the oracle, or the two labellings."""
-        if self.old_labels is not None:
-            self._old(material.dataset)
-            column = self.old_labels
-            return Arm(_OLD, f"trained on the column {column}"), Arm(_NEW, "trained on the labels of the set")
+        if self.compares_labels:
+            pair = self.pair() or LabelPair("", "", "", "")
+            old = f"the column {self.old_labels}" if self.old_labels is not None else _words(pair.old)
+            return Arm(_OLD, f"trained on {old}"), Arm(_NEW, f"trained on {_words(pair.new)}")
         known = LabelNoise.model_fields["method"].annotation
         there = getattr(known, "__args__", ())
         arms = [Arm(name, *_METHODS.get(name, (name, 2.0))) for name in self.methods if name in there]
@@ -85,10 +123,14 @@ class ContaminationStudy(Study):
     def run(self, arm: str, seed: int, material: Material, progress: Progress | None = None) -> Scored:
         """Train on wrong labels with one method; the test rows keep theirs."""
         options = self.seeded(seed)
-        if self.old_labels is not None:
-            data = self._relabelled(material.dataset) if arm == _OLD else material.dataset
+        if self.compares_labels:
+            old = _given(material.old_labels)
+            data = Relabelled(material.dataset, old) if arm == _OLD else material.dataset
             split = _labelled(material.every, data.labels)
-            return train_and_score(material, options, self.label_noise, dataset=data, split=split, progress=progress)
+            scored = train_and_score(material, options, self.label_noise, dataset=data, split=split, progress=progress)
+            parts = {"train": material.every.train, "validation": material.every.validation}
+            changes = {name: changes_of(old[rows], material.dataset.labels[rows]) for name, rows in parts.items()}
+            return Scored(scored.scores, scored.n_train, scored.steps, {**scored.facts, "label_changes": changes})
         noisy, wrong = plant(material.dataset, material.split, self.share, np.random.default_rng([seed, 2]))
         split, noise = material.split, self.label_noise
         if arm == _ORACLE:
@@ -106,8 +148,8 @@ class ContaminationStudy(Study):
     def other_labels(self, material: Material) -> NDArray[np.int8]:
         """The old labels of the test rows, or planted ones, which only show what such labels do to the figures."""
         labels = material.test.labels
-        if self.old_labels is not None:
-            return self._old(material.test)[material.test_rows]
+        if self.compares_labels:
+            return _given(material.old_test_labels)
         wrong = plant_in(labels, material.test_rows, self.share, np.random.default_rng(2))
         other = labels.copy()
         other[wrong] = 0
@@ -116,7 +158,7 @@ class ContaminationStudy(Study):
     def held_fixed(self, material: Material) -> tuple[str, ...]:
         """What is the same in every arm."""
         same = "Network, steps, schedule and test rows are the same."
-        if self.old_labels is not None:
+        if self.compares_labels:
             return (same, "Rows that a labelling calls neither are neither trained nor tested on with it: what the new "
                     "labels leave out is part of the old sets.")  # fmt: skip
         return (
@@ -129,8 +171,8 @@ class ContaminationStudy(Study):
 
     def conclude(self, results: Results) -> Findings:
         """Share of the gap that each method closes, and the table of labels."""
-        if self.old_labels is not None:
-            return self._old_and_new(results, _OLD, _NEW)
+        if self.compares_labels:
+            return old_and_new(results, _OLD, _NEW)
         sentences: list[str] = []
         comparisons: list[Comparison] = []
         tables: list[Table] = []
@@ -138,8 +180,8 @@ class ContaminationStudy(Study):
         facts: dict[str, Any] = {"share": self.share}
         if results.has("naive", _ORACLE):
             self._gaps(results, sentences, comparisons, tables, notes)
-            found = self._old_and_new(results, "naive", _ORACLE)
-            sentences += [text.replace("old labels", "planted labels") for text in found.sentences]
+            found = old_and_new(results, "naive", _ORACLE)
+            sentences += [text.replace("old labels", "planted labels") for text in found.sentences[-1:]]
             tables += found.tables
             facts |= found.facts
         else:
@@ -189,50 +231,11 @@ class ContaminationStudy(Study):
         header = ("method", "AUC", "missed at FPR 1 %", "missed at FPR 0.1 %")
         tables.append(Table("Share of the gap from naive to oracle that is closed", header, rows))
 
-    def _old_and_new(self, results: Results, old: str, new: str) -> Findings:
-        """Training on old and new labels, each tested on old and new labels."""
-        if not results.has(old, new) or results.other_labels is None:
-            return Findings((f"The arms {old!r} and {new!r} are both needed for the table of labels.",))
-        other = results.other_labels
-        on_new, on_old = results.measure((old, new)), results.measure((old, new), labels=other)
-        c = float(((other == 0) & (results.labels == 1)).sum() / max(int((other == 0).sum()), 1))
-        # The two parts add up: first the test labels are made new, then the training.
-        cleaner = interval(on_new.drawn(old, "auc") - on_old.drawn(old, "auc"))
-        better = on_new.difference(new, old, "auc")
-        total = interval(on_new.drawn(new, "auc") - on_old.drawn(old, "auc"))
-        rows = []
-        for arm in (old, new):
-            pair = [table.value(arm, "auc") for table in (on_old, on_new)]
-            expected = (1 - c) * pair[1].value + c / 2
-            rows.append([f"trained on: {arm}", *(f"{v.value:.5f} ({v.low:.5f} to {v.high:.5f})" for v in pair),
-                         f"{expected:.5f}"])  # fmt: skip
-        header = ("AUC", "tested on old labels", "tested on new labels", "old, by (1 - c) AUC + c/2")
-        words = f"c = {100 * c:.2f} % of the artifacts of the old test labels are real by the new ones."
-        told = "better model" if better.low > 0 else "worse model" if better.high < 0 else "no better model to be told"
-        sentence = (
-            f"From old labels (training and test) to new ones the AUC changes by {total.value:+.5f} "
-            f"({total.low:+.5f} to "
-            f"{total.high:+.5f}). Of it {better.value:+.5f} ({better.low:+.5f} to {better.high:+.5f}) comes of "
-            f"training: "
-            f"{told}; the cleaner test set alone gives {cleaner.value:+.5f} ({cleaner.low:+.5f} to "
-            f"{cleaner.high:+.5f})."
-        )
-        comparisons = (
-            Comparison(new, old, "auc", "difference", better, "trained on new labels instead of old, new test labels"),
-            Comparison(old, old, "auc", "difference", cleaner, "new test labels instead of old, trained on old labels"),
-            Comparison(new, old, "auc", "difference", total, "both"),
-        )
-        cells = {
-            f"{arm}, tested on {name}": table.value(arm, "auc").as_dict()
-            for arm in (old, new)
-            for name, table in (("old", on_old), ("new", on_new))
-        }
-        return Findings((sentence,), comparisons, (Table("Old and new labels", header, rows, words),),
-                        facts={"contamination_of_old_test_labels": c, "auc": cells})  # fmt: skip
-
     def draw(self, results: Results, findings: Findings) -> Figure:
         """Missed reals of every arm and the shares of the gap, or the table of labels."""
-        if self.old_labels is not None or not results.has("naive", _ORACLE):
+        if self.compares_labels and results.has(_OLD, _NEW):
+            return draw_old_new(results, _OLD, _NEW)
+        if not results.has("naive", _ORACLE):
             return arm_panels(results, _MEASURES)
         arms = [arm for arm in results.arms if arm not in ("naive", _ORACLE)]
         if not arms:
@@ -247,20 +250,6 @@ class ContaminationStudy(Study):
         left.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         _draw_gaps(right, arms, measured)
         return figure
-
-    def _old(self, dataset: LabelledStamps) -> NDArray[np.int8]:
-        labels = np.asarray(dataset[str(self.old_labels)])
-        if not np.isin(labels, (-1, 0, 1)).all():
-            raise InputError(
-                f"column {self.old_labels!r} holds {labels[~np.isin(labels, (-1, 0, 1))][0]!r}: old labels are "
-                f"1 real, 0 "
-                "artifact, -1 neither",
-                column=self.old_labels,
-            )
-        return labels.astype(np.int8)
-
-    def _relabelled(self, dataset: LabelledStamps) -> Relabelled:
-        return Relabelled(dataset, self._old(dataset))
 
 
 def _draw_gaps(axes: Any, arms: list[str], measured: Measured) -> None:
@@ -297,3 +286,14 @@ def _share_of(noisy: Relabelled, split: Split, wrong: NDArray[np.int64]) -> dict
         for name, rows in split.parts().items()
         if name != "test"
     }
+
+
+def _words(version: str) -> str:
+    return f"version {version} of the labels" if version else "the labels of the set"
+
+
+def _given(labels: NDArray[np.int8] | None) -> NDArray[np.int8]:
+    """Older labels of a material that was opened for them."""
+    if labels is None:
+        raise InputError("the material has no older labels; open it with the study itself")
+    return labels

@@ -16,6 +16,7 @@ from gueststar.errors import InputError
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.split import Split, connected_groups
 from gueststar.realbogus.stored import StoredDataset, open_dataset
+from gueststar.study.labellings import LabelPair, column_labels
 
 __all__ = ["Material", "open_material", "some_groups"]
 
@@ -40,6 +41,10 @@ class Material:
         Rows of `test` that are scored; all have a label, or an old one.
     notes : tuple of str
         What was done to the parts.
+    old_labels : ndarray of int8, shape (n,), optional
+        Older labels of every row of `dataset`.
+    old_test_labels : ndarray of int8, shape (m,), optional
+        Older labels of the test rows.
     """
 
     dataset: StoredDataset
@@ -48,6 +53,8 @@ class Material:
     test: StoredDataset
     test_rows: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    old_labels: NDArray[np.int8] | None = None
+    old_test_labels: NDArray[np.int8] | None = None
 
     @cached_property
     def labels(self) -> NDArray[np.int8]:
@@ -86,6 +93,14 @@ class Material:
         digest.update(np.ascontiguousarray(self.test_rows, np.int64).tobytes())
         return digest.hexdigest()
 
+    def old_hash(self) -> str:
+        """Hash of the older labels; empty where there are none."""
+        if self.old_labels is None or self.old_test_labels is None:
+            return ""
+        digest = hashlib.blake2b(self.old_labels.tobytes(), digest_size=16)
+        digest.update(self.old_test_labels.tobytes())
+        return digest.hexdigest()
+
 
 def open_material(
     data: str | Path,
@@ -94,6 +109,7 @@ def open_material(
     exclude: Sequence[str] = (),
     max_train: int | None = None,
     old_labels: str | None = None,
+    versions: LabelPair | None = None,
 ) -> Material:
     """Open a data set for a study.
 
@@ -110,14 +126,27 @@ def open_material(
         every arm and seed.
     old_labels : str, optional
         Column of further labels: rows that have one of these only are kept, too.
+    versions : LabelPair, optional
+        Versions of the labels: the labels are the new ones, and rows that have an old one only are kept, too.
 
     Raises
     ------
     InputError
-        When a part is missing or lacks a class, or an image that is tested on was trained on.
+        When a part is missing or lacks a class, or an image that is tested on was trained on; when the column of older
+        labels holds something else.
+    ConfigError
+        When a set has no such version of its labels.
     """
-    dataset = open_dataset(data, exclude=exclude)
-    other = open_dataset(data if test is None else test)
+    pair = versions or LabelPair("", "", "", "")
+    tested = data if test is None else test
+    dataset = open_dataset(data, exclude=exclude, labels=pair.new)
+    other = open_dataset(tested, labels=pair.test_new)
+    old = old_test = None
+    if versions is not None:
+        old = open_dataset(data, exclude=exclude, labels=pair.old).labels
+        old_test = open_dataset(tested, labels=pair.test_old).labels
+    elif old_labels is not None:
+        old, old_test = column_labels(dataset, old_labels), column_labels(other, old_labels)
     group, labels = _groups(dataset), dataset.labels
     whole = dataset.split()
     train, validation, notes = whole.train, whole.validation, []
@@ -131,8 +160,11 @@ def open_material(
         validation = some_groups(group, labels, validation, max(max_train // 2, 2), rng)
         notes.append(f"About {max_train:,} rows of the training part were used, and half as many to validate.")
     split = Split(train[labels[train] >= 0], validation[labels[validation] >= 0], _NONE)
-    rows = _tested(other, old_labels)
-    material = Material(dataset, split, Split(train, validation, _NONE), other, rows, tuple(notes))
+    rows = _tested(other, old_test)
+    material = Material(
+        dataset, split, Split(train, validation, _NONE), other, rows, tuple(notes), old,
+        None if old_test is None else old_test[rows],
+    )  # fmt: skip
     _check(material, data, test)
     return material
 
@@ -187,39 +219,44 @@ def _groups(dataset: LabelledStamps) -> NDArray[np.int64]:
     return connected_groups({name: dataset[name] for name in ("tile", "night", "reference")})
 
 
-def _tested(dataset: StoredDataset, old_labels: str | None) -> NDArray[np.int64]:
+def _tested(dataset: StoredDataset, old: NDArray[np.int8] | None) -> NDArray[np.int64]:
     codes, texts = dataset.codes("split")
     inside = codes == texts.index("test") if "test" in texts else np.ones(len(dataset), bool)
     has_label = dataset.labels >= 0
-    if old_labels is not None:
-        has_label |= np.asarray(dataset[old_labels]) >= 0
+    if old is not None:
+        has_label |= old >= 0
     return np.flatnonzero(inside & has_label)
 
 
 def _check(material: Material, data: str | Path, test: str | Path | None) -> None:
-    labels = material.dataset.labels
-    for name, rows in (("train", material.split.train), ("validation", material.split.validation)):
-        found = np.bincount(labels[rows], minlength=2)
-        if found.min() == 0:
+    for word, labels in (("", material.dataset.labels), (" by the old labels", material.old_labels)):
+        if labels is None:
+            continue
+        for name in ("train", "validation"):
+            rows = material.every.parts()[name]
+            n_bogus, n_real = (int((labels[rows] == label).sum()) for label in (0, 1))
+            if n_real == 0 or n_bogus == 0:
+                raise InputError(
+                    f"{data}: the {name} part has {n_real} reals and {n_bogus} artifacts{word}; a study needs both: "
+                    "build the set with --split",
+                    part=name,
+                )
+    for word, labels in (("", material.labels), (" by the old labels", material.old_test_labels)):
+        if labels is None:
+            continue
+        n_bogus, n_real = (int((labels == label).sum()) for label in (0, 1))
+        if n_real == 0 or n_bogus == 0:
             raise InputError(
-                f"{data}: the {name} part has {found[1]} reals and {found[0]} artifacts; a study needs both: build the "
-                "set with --split",
-                part=name,
+                f"{test or data}: {n_real} reals and {n_bogus} artifacts to test on{word}; both are needed: give a set "
+                "with labels by --test",
+                real=n_real,
             )
-    n_bogus, n_real = (int((material.labels == label).sum()) for label in (0, 1))
-    if n_real == 0 or n_bogus == 0:
-        raise InputError(
-            f"{test or data}: {n_real} reals and {n_bogus} artifacts to test on; both are needed: give a set "
-            f"with labels "
-            "by --test",
-            real=n_real,
-        )
     _refuse_shared(material, data, test)
 
 
 def _refuse_shared(material: Material, data: str | Path, test: str | Path | None) -> None:
     """What is tested on would have been trained on: the same images, or in one set the same groups."""
-    same = test is None or material.test.content_hash() == material.dataset.content_hash()
+    same = test is None or material.test.manifest.content_hash == material.dataset.manifest.content_hash
     if same and "test" not in material.test.codes("split")[1]:
         raise InputError(
             f"{data} has no test part, so there is nothing to test on that was not trained on; give a set by --test",

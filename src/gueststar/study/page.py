@@ -41,7 +41,8 @@ def write_study(
     write_bytes(folder / "study.png", picture.getvalue())
     facts = _facts(study, material, results, findings, failures)
     write_json(folder / "study.json", facts)
-    shown = {**facts, "tables": [_arm_table(results), *findings.tables], "seeds": results.seeds}
+    first, rest = findings.tables[: findings.leading], findings.tables[findings.leading :]
+    shown = {**facts, "tables": [*first, _arm_table(results), *rest], "seeds": results.seeds}
     write_bytes(folder / "study.md", _markdown(shown).encode())
     write_bytes(folder / "study.html", _html(shown, picture.getvalue()).encode())
 

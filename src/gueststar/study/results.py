@@ -58,13 +58,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a study concludes: sentences, the comparisons they rest on, further tables, and what to beware of."""
+    """What a study concludes: sentences, the comparisons they rest on, further tables, and what to beware of.
+
+    The first `leading` tables answer the question, and stand before that of every arm.
+    """
 
     sentences: tuple[str, ...]
     comparisons: tuple[Comparison, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    leading: int = 0
 
 
 @dataclass(frozen=True, eq=False)

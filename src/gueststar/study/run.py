@@ -106,7 +106,7 @@ def run_study(
     held = {
         "options": study.model_dump(mode="json", exclude=set(study.selection)),
         "data": material.dataset.content_hash(), "excluded": list(material.dataset.excluded),
-        "test": material.test_hash(),
+        "test": material.test_hash(), **({"old_labels": material.old_hash()} if material.old_hash() else {}),
     }  # fmt: skip
     tasks = [
         _Task(

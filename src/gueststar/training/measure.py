@@ -8,6 +8,7 @@ from pathlib import Path
 from gueststar.errors import InputError
 from gueststar.realbogus.card import Card, read_model, trainable_bytes, write_model
 from gueststar.realbogus.chips.model_set import is_set
+from gueststar.realbogus.drift.model_profile import copy_profile
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.training.tested import rows_to_test, tested
@@ -62,4 +63,5 @@ def measure_model(
     told = (*card.caveats, *(text for text in caveats if text not in card.caveats))
     card = card.model_copy(update={"metrics": {**card.metrics, **found}, "caveats": told})
     write_model(out, card, weights, trainable=trainable_bytes(model))
+    copy_profile(model, out)
     return card

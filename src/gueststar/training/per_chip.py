@@ -34,7 +34,7 @@ from gueststar.realbogus.chips.model_set import (
 )
 from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.evaluate import auc
-from gueststar.realbogus.files import CARD_FILE, TRAINABLE_FILE, WEIGHTS_FILE
+from gueststar.realbogus.files import CARD_FILE, PROFILE_FILE, TRAINABLE_FILE, WEIGHTS_FILE
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.package import score_dataset
 from gueststar.realbogus.stored import StoredDataset, open_dataset
@@ -289,7 +289,7 @@ def _make_fallback(
         source = member_folder(source, read_set(source).fallback) if is_set(source) else source
         try:
             part.mkdir(parents=True)
-            for name in (WEIGHTS_FILE, TRAINABLE_FILE, CARD_FILE):
+            for name in (WEIGHTS_FILE, TRAINABLE_FILE, CARD_FILE, PROFILE_FILE):
                 if (source / name).is_file():
                     shutil.copyfile(source / name, part / name)
             part.replace(folder)

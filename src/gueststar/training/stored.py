@@ -48,8 +48,9 @@ def train_stored(
     dataset : StoredDataset
         From `gueststar.realbogus.stored.open_dataset`.
     out : path
-        New folder: ``model.onnx``, ``card.json``, ``weights.npz``, ``roc.png``, ``training.png`` and
-        ``training.csv``; with the state of a stopped training of the same options and data, that training goes on.
+        New folder: ``model.onnx``, ``card.json``, ``weights.npz``, ``roc.png``, ``training.png``, ``training.csv`` and,
+        with 20 images or more that were not trained on, ``profile.json``; with the state of a stopped training of the
+        same options and data, that training goes on.
     base : str or path, optional
         Model to start from, whose head is trained on (`gueststar.realbogus.chips.finetune`); None: from nothing.
     tests : mapping of str to StoredDataset, optional

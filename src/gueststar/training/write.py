@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gueststar.errors import OutputError
+from gueststar.errors import InputError, OutputError
 from gueststar.realbogus.card import CARD_FILE, Card, weights_hash, write_model
 from gueststar.realbogus.checkpoint import Checkpoint, identity
 from gueststar.realbogus.chips.finetune import fine_tune
 from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.drift.model_profile import model_profile
+from gueststar.realbogus.drift.profile import profile_text
 from gueststar.realbogus.figure import roc_figure
+from gueststar.realbogus.files import PROFILE_FILE
 from gueststar.realbogus.history import write_history
 from gueststar.realbogus.label_noise import train_robust
 from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.package import describe_model, score_dataset
 from gueststar.realbogus.split import Split
+from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.trained import Progress
 from gueststar.realbogus.watch import Watch
 from gueststar.training.options import Training
@@ -96,5 +100,23 @@ def write_trained(
             title=f"{card.name} {card.version}: {title}",
         )  # fmt: skip
         picture.savefig(Path(out) / "roc.png")
+    _write_profile(Path(out), model, dataset, split, seed=options.train.seed, watch=watch)
     kept.remove()
     return card
+
+
+def _write_profile(
+    folder: Path, model: LoadedModel, dataset: LabelledStamps, split: Split, *, seed: int, watch: Watch
+) -> None:
+    """Keep what the model was made with, for `gueststar drift`; a set of too few images has no profile."""
+    rows = np.sort(np.concatenate((split.validation, split.test)))
+    name = dataset.folder.name if isinstance(dataset, StoredDataset) else "training set"
+    try:
+        made = model_profile(model, dataset, rows, name=name, rng=np.random.default_rng(seed))
+    except InputError as error:
+        watch.say(f"no profile for `gueststar drift`: {error.message}")
+        return
+    try:
+        (folder / PROFILE_FILE).write_text(profile_text(made), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder / PROFILE_FILE} cannot be written: {error}", path=str(folder)) from error
