@@ -65,7 +65,7 @@ DETECTOR = Family(
         ),
         Clue(
             "spot_gain",
-            "how much better five free pixels explain it than a point source, in chi-square",
+            "how much better five free pixels explain it than a point source, in chi-square over that per pixel",
             0.0,
             2.0,
             gain=2.0,

@@ -55,7 +55,8 @@ def residual_measures(
         ``shift_x``, ``shift_y`` (px, of the science light against the reference) with the error ``shift_err`` of each;
         ``light_snr``, of the light in the core; ``pixel_gain``, ``line_gain`` and ``spot_gain``, how much more of
         chi-square one pixel, a column or row, or the five strongest pixels of the centre take off than a point source
-        does, beside what a star leaves. NaN where nothing can be measured.
+        does, beside what a star leaves; ``spot_gain`` in units of ``residual_chi2`` where that is above 1. NaN where
+        nothing can be measured.
     """
     n, k = len(cube), cube.shape[-1]
     half = min(_HALF, k // 2 - 1)
@@ -121,8 +122,10 @@ def _sharper(
     free = weight.copy()
     np.put_along_axis(free, number[strongest], 0.0, axis=1)
     spot = _fit(data, free, star)[0]
+    # Where a bright star leaves more than noise everywhere, its five worst pixels say nothing.
+    base = _fit(data, weight, [np.ones_like(data)])[0] / np.maximum((weight > 0).sum(axis=1) - 1, 1)
     return {
-        "spot_gain": np.where(usable, point - spot, np.nan),
+        "spot_gain": np.where(usable, (point - spot) / np.maximum(base, 1.0), np.nan),
         "pixel_gain": np.where(usable, point - pixel, np.nan),
         "line_gain": np.where(usable, point - np.minimum(*lines), np.nan),
     }
