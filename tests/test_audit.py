@@ -210,6 +210,14 @@ def test_a_pixel_and_a_column_are_sharper_than_a_source_beside_a_star_or_none(rn
     assert max(shifted["pixel_gain"], shifted["line_gain"]) < 6.0
 
 
+def test_five_free_pixels_explain_a_slanted_track_but_neither_a_source_nor_a_shifted_star(rng):
+    light, grid = star(2.5, 1.0, flux=0.0), np.arange(K) - K // 2
+    track = 300.0 * ((grid[None] == grid[:, None]) & (np.abs(grid[None]) <= 2))
+    assert measured(rng, light, light, track)["spot_gain"] > 60.0
+    assert measured(rng, light, light, star(flux=2500.0))["spot_gain"] < 0.0
+    assert measured(rng, star(0.3, 0.1), star())["spot_gain"] < 20.0
+
+
 def numbers_of(n=1, **given):
     """All numbers as on a good image, but for some."""
     fine = {
@@ -222,7 +230,7 @@ def numbers_of(n=1, **given):
         "image_noise": 1.0, "image_transparency": 0.0, "known_match": 0.0, "track_points": 0.0, "sky_surprise": 0.0,
         "point_like": 0.2, "strength": 5.5, "trail_length": 0.0, "pixel_excess": -0.1,
         "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0,
-        "pixel_gain": -5.0, "line_gain": -5.0, "pixel_surprise": 0.0,
+        "pixel_gain": -5.0, "line_gain": -5.0, "spot_gain": 5.0, "pixel_surprise": 0.0,
         "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
     }  # fmt: skip
     return {name: np.full(n, value) for name, value in (fine | given).items()}

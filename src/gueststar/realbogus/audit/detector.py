@@ -64,6 +64,16 @@ DETECTOR = Family(
             absolute=True,
         ),
         Clue(
+            "spot_gain",
+            "how much better five free pixels explain it than a point source, in chi-square over that per pixel",
+            0.0,
+            2.0,
+            gain=2.0,
+            floor=20.0,
+            most_usual=20.0,
+            absolute=True,
+        ),
+        Clue(
             "line_gain",
             "how much better a column or row explains it than a point source, in chi-square",
             0.0,

@@ -26,9 +26,10 @@ F8 = NDArray[np.float64]
 #: Columns of `residual_measures`.
 RESIDUAL_COLUMNS = (
     "residual_chi2", "shift_share", "shape_share", "scale_share", "point_share", "pixel_share", "line_share", "shift_x",
-    "shift_y", "shift_err", "light_snr", "pixel_gain", "line_gain",
+    "shift_y", "shift_err", "light_snr", "pixel_gain", "line_gain", "spot_gain",
 )  # fmt: skip
 _HALF = 9  # px; half width of the core that is fitted
+_SPOT_HALF, _SPOT_PIXELS = 3, 5  # where the strongest pixels are looked for, px; and how many
 _MODEL_ERROR = 0.003  # of the light: floor of the noise where a star is bright
 
 
@@ -52,9 +53,10 @@ def residual_measures(
         ``residual_chi2`` above a constant and per degree of freedom; the share of it that each template explains
         (``shift_share``, ``shape_share``, ``scale_share``, ``point_share``, ``pixel_share``, ``line_share``; 0 to 1);
         ``shift_x``, ``shift_y`` (px, of the science light against the reference) with the error ``shift_err`` of each;
-        ``light_snr``, of the light in the core; ``pixel_gain`` and ``line_gain``, how much more of chi-square one
-        pixel, or a column or row, takes off than a point source does, beside what a star leaves. NaN where nothing
-        can be measured.
+        ``light_snr``, of the light in the core; ``pixel_gain``, ``line_gain`` and ``spot_gain``, how much more of
+        chi-square one pixel, a column or row, or the five strongest pixels of the centre take off than a point source
+        does, beside what a star leaves; ``spot_gain`` in units of ``residual_chi2`` where that is above 1. NaN where
+        nothing can be measured.
     """
     n, k = len(cube), cube.shape[-1]
     half = min(_HALF, k // 2 - 1)
@@ -99,7 +101,11 @@ def residual_measures(
 def _sharper(
     data: F8, weight: F8, light: F8, fwhm: NDArray[np.floating], half: int, usable: NDArray[np.bool_]
 ) -> dict[str, F8]:
-    """How much better a pixel, or a line, explains the centre than a point source, each beside what a star leaves."""
+    """How much better a pixel, a line, or a few pixels explain the centre than a point source, beside a star.
+
+    A cosmic ray crosses some pixels, at a slant or along a track. A star spreads its light over more, so that five free
+    pixels explain less of it than its profile does.
+    """
     n, width = len(data), 2 * half + 1
     # Centroids of what is undersampled are a pixel off at times.
     strength = (data * np.sqrt(weight)).reshape(n, width, width)[:, half - 1 : half + 2, half - 1 : half + 2]
@@ -110,7 +116,16 @@ def _sharper(
     point = _fit(data, weight, [*star, *templates["point"]])[0]
     pixel = _fit(data, weight, [*star, *templates["pixel"]])[0]
     lines = [_fit(data, weight, [*star, line])[0] for line in templates["line"]]
+    at = slice(half - _SPOT_HALF, half + _SPOT_HALF + 1)
+    number = np.arange(width**2).reshape(width, width)[at, at].ravel()
+    strongest = np.argsort(-np.abs(data[:, number]) * np.sqrt(weight[:, number]), axis=1)[:, :_SPOT_PIXELS]
+    free = weight.copy()
+    np.put_along_axis(free, number[strongest], 0.0, axis=1)
+    spot = _fit(data, free, star)[0]
+    # Where a bright star leaves more than noise everywhere, its five worst pixels say nothing.
+    base = _fit(data, weight, [np.ones_like(data)])[0] / np.maximum((weight > 0).sum(axis=1) - 1, 1)
     return {
+        "spot_gain": np.where(usable, (point - spot) / np.maximum(base, 1.0), np.nan),
         "pixel_gain": np.where(usable, point - pixel, np.nan),
         "line_gain": np.where(usable, point - np.minimum(*lines), np.nan),
     }
