@@ -1,4 +1,4 @@
-"""Seconds of a figure of `gueststar explain`: the whole command, and each further figure of one process.
+"""Seconds of a figure of `gueststar explain`: the whole command, a figure by a warm process, further ones of a command.
 
     python benchmarks/explain_speed.py my_set --json docs/measured/explain_speed.json
 
@@ -55,6 +55,20 @@ def further(data: Path, rows: list[int], folder: Path, more: list[str]) -> list[
     return found[1:]
 
 
+def together(data: Path, rows: list[int], folder: Path, more: list[str], *, first: float) -> float:
+    """Each further figure of one command that makes several, in this process, where the first one takes `first`."""
+    from typer.testing import CliRunner
+
+    from gueststar.cli.main import app
+
+    before = seconds(resource.RUSAGE_SELF)
+    given = [part for row in rows for part in ("--row", str(row))]
+    result = CliRunner().invoke(app, ["explain", str(data), *given, "--out", str(folder), *more, "--quiet"])
+    if result.exit_code:
+        raise SystemExit(result.output)
+    return (seconds(resource.RUSAGE_SELF) - before - first) / (len(rows) - 1)
+
+
 def main() -> None:
     """Explain rows drawn at random, print and store the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,9 +85,12 @@ def main() -> None:
             folder = Path(name) / what
             folder.mkdir()
             each = further(given.data, rows, folder, more)
+            first = statistics.median(each)
+            rest = together(given.data, rows[1:], folder / "together", more, first=first)
             whole = [command(given.data, row, folder / f"own{row}.png", more) for row in rows[:3]]
             found[what] = {
-                "figure_s": round(statistics.median(each), 2), "slowest_figure_s": round(max(each), 2),
+                "figure_s": round(first, 2), "slowest_figure_s": round(max(each), 2),
+                "further_figure_s": round(rest, 2),
                 "whole_command_s": round(statistics.median(whole), 2),
             }  # fmt: skip
             print(what, found[what], flush=True)
