@@ -15,8 +15,8 @@ from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.package import describe_model
 from gueststar.realbogus.preprocess import Preprocess
-from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars
-from gueststar.realbogus.score import RealBogus, load_model
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars, scalars_of
+from gueststar.realbogus.score import RealBogus, load_model, score_stamps
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from realbogus_stamps import dataset, sample
@@ -83,12 +83,42 @@ def test_the_whole_group_is_hidden_at_its_rate_and_nothing_else() -> None:
     torch.manual_seed(0)
     found = network._without_context(torch.ones(4000, network.preprocess.n_out))
     columns = list(network.preprocess.context_columns)
-    assert columns == [10, 11, 15, 16]
+    n = len(DEFAULT_SCALARS)
+    assert columns == [n, n + 1, n + 5, n + 6]
     hidden = found[:, columns] == 0
     assert (hidden.all(dim=1) == hidden.any(dim=1)).all()
     assert hidden[:, 0].float().mean().item() == pytest.approx(0.3, abs=0.03)
     others = [i for i in range(network.preprocess.n_out) if i not in columns]
     assert (found[:, others] == 1).all()
+
+
+def test_a_number_that_a_table_may_lack_is_hidden_alone_at_its_rate() -> None:
+    network = RealBogusNet(DEFAULT_SCALARS, size=15)
+    (column,) = network.preprocess.optional
+    assert DEFAULT_SCALARS[column].name == "snr_beyond_share/snr"
+    torch.manual_seed(0)
+    hidden = network._without_optional(torch.ones(8000, network.preprocess.n_out)) == 0
+    assert hidden[:, column].float().mean().item() == pytest.approx(0.1, abs=0.015)
+    assert hidden.any(dim=0).sum() == 1
+
+
+def test_without_an_optional_number_a_candidate_is_scored_as_if_it_were_missing(
+    drawn: Dataset, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    split = split_groups(drawn.columns, rng=np.random.default_rng(0))
+    trained = train_network(drawn, split, OPTIONS)
+    write_model(tmp_path / "m", *describe_model(trained, drawn, split, options=OPTIONS, name="c", version="1"))
+    card = read_model(tmp_path / "m")[0]
+    assert [item.name for item in card.scalars if item.optional] == ["snr_beyond_share/snr"]
+    candidates, stamps, _, _ = sample(30, rng, size=21)
+    candidates.table["snr_beyond_share"] = np.float32(np.nan)
+    scores = RealBogus(model=str(tmp_path / "m"))(candidates, stamps)["rb_score"]
+    names = [scalar.name for scalar in card.network_scalars()]
+    there = {name: candidates[name] for name in candidates.table.colnames if name != "snr_beyond_share"}
+    numbers = scalars_of(there, names, n=30, optional=[s.name for s in card.network_scalars() if s.may_lack])
+    again = score_stamps(stamps.cube, stamps.sigma, numbers, load_model(tmp_path / "m"))
+    np.testing.assert_array_equal(again, scores)
+    assert np.isfinite(scores).all()
 
 
 def test_a_model_without_context_is_what_it_was() -> None:
@@ -97,7 +127,7 @@ def test_a_model_without_context_is_what_it_was() -> None:
     torch.manual_seed(0)
     other = RealBogusNet(size=15, context_dropout=0.9)
     assert plain.preprocess.n_out == len(DEFAULT_SCALARS) + 3
-    cube, sigma, numbers = torch.randn(8, 3, 15, 15), torch.ones(8, 3), torch.randn(8, 10)
+    cube, sigma, numbers = torch.randn(8, 3, 15, 15), torch.ones(8, 3), torch.randn(8, len(DEFAULT_SCALARS))
     plain.train(), other.train()
     torch.manual_seed(1)
     first = plain(cube, sigma, numbers)

@@ -193,7 +193,7 @@ def test_stamps_that_do_not_fit_are_refused(folder, rng):
             score_stamps(cube, stamps.sigma, numbers, model)
     with pytest.raises(ModelError, match="sigma of shape"):
         score_stamps(stamps.cube, stamps.sigma[:, :2], numbers, model)
-    with pytest.raises(ModelError, match=r"expected \(4, 3\) and \(4, 10\)"):
+    with pytest.raises(ModelError, match=r"expected \(4, 3\) and \(4, 11\)"):
         score_stamps(stamps.cube, stamps.sigma, numbers[:, 1:], model)
     with pytest.raises(ModelError, match="do not belong to these 4 candidates"):
         RealBogus(model=str(folder))(candidates, Stamps(stamps.cube, stamps.sigma, stamps.candidate_id[::-1]))

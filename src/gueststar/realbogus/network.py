@@ -18,6 +18,8 @@ from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
 __all__ = ["MeanNet", "RealBogusNet", "StampNet", "count_parameters"]
 
+_OPTIONAL_DROPOUT = 0.1  # chance, in training, that a number that a table may lack is hidden while others are seen
+
 
 class StampNet(nn.Module, ABC):
     """A network from raw stamps and measured numbers to a logit; every one is trained, stored and served alike."""
@@ -157,6 +159,8 @@ class RealBogusNet(StampNet):
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
+        if self.training and self.preprocess.optional:
+            numbers = self._without_optional(numbers)
         if self.training and self.preprocess.context:
             numbers = self._without_context(numbers)
         return self.after(pixels, numbers, chip)
@@ -166,6 +170,13 @@ class RealBogusNet(StampNet):
         maps = self._maps(pixels, chip)
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
+
+    def _without_optional(self, numbers: Tensor) -> Tensor:
+        """Numbers with each that a table may lack hidden for some candidates: 0 is the mean."""
+        columns = list(self.preprocess.optional)
+        seen = torch.ones_like(numbers)
+        seen[:, columns] = (torch.rand_like(numbers[:, columns]) >= _OPTIONAL_DROPOUT).to(numbers.dtype)
+        return numbers * seen
 
     def _without_context(self, numbers: Tensor) -> Tensor:
         """Numbers with the whole context of some candidates hidden, as if nothing of it were known."""
