@@ -10,8 +10,10 @@ artifacts of each kind, and the threshold is lowered until there are false posit
 a catalogue of half the variables and asteroids, and one of the bright stars, never what was planted.
 
 The true cause of a false positive is what lies under it (a real source, a fault of the detector whose charge accounts
-for a third of the signal, a bright star), else what spoilt its image, else the network's own error; that of a file is
-the most frequent one among its false positives. The weights of the clues were chosen on seeds 1 to 12; test on others.
+for a third of the signal, a bright star), else what spoilt its image, else the edge of a frame (a source where some
+frames of the reference do not reach, or within 8 px of there or of the end of the image), else the network's own error;
+that of a file is the most frequent one among its false positives. The weights of the clues were chosen on seeds 1 to
+12; test on others.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from astropy.table import Table, vstack
 
 from gueststar.config import load_config
 from gueststar.datasets.audit import AuditOptions, audit
-from gueststar.datasets.known import read_truth
+from gueststar.datasets.known import Truth, read_truth
 from gueststar.datasets.products import read_products
 from gueststar.night.run import run_night
 from gueststar.realbogus.audit.decision import CAUSES
@@ -76,6 +78,8 @@ CHAIN = ("align.order=0", "subtract.order=0", "subtract.radius_px=2", "detect.ma
          "detect.threshold_sigma=4.5",
          "ingest.cosmic_rays.enabled=false", "night.pictures=false", "instrument=tomoe")  # fmt: skip
 SHAPE = (640, 640)
+EDGE_PX = 8.0
+WHOLE = 0.9  # part of the reference's weight from which on its frames are all there
 FEWEST = 3  # false positives of a file that is counted
 
 
@@ -178,15 +182,28 @@ def write_stars(night: Path) -> None:
     pq.write_table(pa.table({**chosen, "name": [f"star {i}" for i in range(number.shape[1])]}), night / "stars.parquet")
 
 
-def true_cause(kind: str, planted: str) -> str:
-    """Cause of one false positive by the truth: what lies under it, else what spoilt its image."""
+def true_cause(kind: str, planted: str, share: float) -> str:
+    """Cause of one false positive by the truth: what lies under it, else what spoilt its image.
+
+    `share` is the part of the reference's weight that its frames have at the place, as in `least_share`.
+    """
     if kind in (*REAL_KINDS, "satellite"):
         return "real_object"
     if kind in ("cosmic_ray", "hot_pixel", "bad_column", "hole"):
         return "detector_fault"
     if planted in ("misalignment", "psf_shape", "crowded_field", "background"):
         return planted
-    return "bright_star" if kind in ("bright_star", "ghost", "saturated") else "network_error"
+    if kind in ("bright_star", "ghost", "saturated"):
+        return "bright_star"
+    return "frame_edge" if kind in ("star", "galaxy") and share < WHOLE else "network_error"
+
+
+def least_share(truth: Truth, x: Any, y: Any, image: str, frames: Sequence[str]) -> Any:
+    """Part of the reference's weight that its frames have within 8 px of each place; 0 near the end of the image."""
+    steps = ((0, 0), (EDGE_PX, 0), (-EDGE_PX, 0), (0, EDGE_PX), (0, -EDGE_PX))
+    shares = [truth.reference_share(x + dx, y + dy, image, frames, shape=SHAPE) for dx, dy in steps]
+    border = np.minimum.reduce([x, y, SHAPE[1] - 1 - x, SHAPE[0] - 1 - y])
+    return np.where(border < EDGE_PX, 0.0, np.fmin.reduce(shares))
 
 
 def judge(root: Path, threshold: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
@@ -209,7 +226,8 @@ def judge(root: Path, threshold: float) -> tuple[list[dict[str, Any]], list[dict
         fwhm = float(np.nanmedian(fp.numbers["psf_fwhm"][mine]))
         kinds = truth.kinds(fp.x[mine], fp.y[mine], file.name, frames, shape=SHAPE, fwhm_px=fwhm,
                             snr=fp.snr[mine])  # fmt: skip
-        causes = [true_cause(str(kind), planted[file.name]) for kind in kinds]
+        shares = least_share(truth, fp.x[mine], fp.y[mine], file.name, frames)
+        causes = [true_cause(str(k), planted[file.name], float(s)) for k, s in zip(kinds, shares, strict=True)]
         single += [{"true": t, "named": str(n)} for t, n in zip(causes, fp.decided.cause[mine], strict=True)]
         (first, k), *others = Counter(causes).most_common()
         tie = bool(others) and others[0][1] == k

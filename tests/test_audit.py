@@ -112,6 +112,18 @@ def test_surroundings_tell_stars_shape_and_level(rng):
     assert found["ring_level"] == pytest.approx(40.0 / (SIGMA * np.sqrt(2)), rel=0.1)
 
 
+def test_the_end_of_a_frame_and_the_noise_of_the_reference_are_measured(rng):
+    cube, sigma = triplet(rng, star(9, 4), star(9, 4))
+    cube[0, 1, :, : K // 2 - 6] = np.nan  # columns that the reference lacks
+    thin = cube.copy()
+    thin[0, 1] += rng.normal(0.0, 2.0 * SIGMA, (K, K))
+    whole = triplet(rng, star(), star())[0]
+    found = surroundings(np.concatenate([cube, thin, whole]), np.repeat(sigma, 3, axis=0), np.full(3, FWHM))
+    np.testing.assert_array_equal(found["border_px"], [7, 7, K // 2 + 1])
+    assert found["reference_roughness"][0] == pytest.approx(1.0, abs=0.2)
+    assert found["reference_roughness"][1] == pytest.approx(np.sqrt(5.0), rel=0.2)
+
+
 def detections(x, y, ra, dec, mjd, image, place=None):
     n = len(x)
     as8 = [np.asarray(v, np.float64) for v in (x, y, ra, dec, mjd)]
@@ -232,6 +244,7 @@ def numbers_of(n=1, **given):
         "line_excess": -0.1, "lone_sharpness": 1.0, "fault_flag": 0.0,
         "pixel_gain": -5.0, "line_gain": -5.0, "spot_gain": 5.0, "pixel_surprise": 0.0,
         "column_surprise": 0.0, "path_surprise": 0.0, "faintness": 1.5, "calm": 0.9,
+        "reference_thin": 1.0, "border_near": -16.0,
     }  # fmt: skip
     return {name: np.full(n, value) for name, value in (fine | given).items()}
 
@@ -243,6 +256,7 @@ CASES = {
     "crowded_field": {"image_crowding": 0.7, "image_sources": 4.0, "sources_near": 9.0, "covered_share": 0.4},
     "bright_star": {"halo_log": 1.0, "star_beside": 2500.0, "saturated_flag": 1.0, "halo_flag": 1.0},
     "background": {"image_background": 0.7, "image_noise": 4.0, "ring_level": 2.0, "ring_structure": 5.0},
+    "frame_edge": {"reference_thin": 2.2, "border_near": 12.0, "column_surprise": 0.0},
     "real_object": {"known_match": 1.0, "point_like": 0.95, "strength": 20.0, "faintness": -13.0},
     "detector_fault": {"pixel_excess": 0.4, "lone_sharpness": 2.5, "pixel_gain": 40.0, "pixel_surprise": 8.0},
     "network_error": {},

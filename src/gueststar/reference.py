@@ -30,6 +30,13 @@ class MakeReference(Options):
     widest: float = Field(
         1.5, ge=1, le=20, description="Frames are left out whose FWHM is over this times that of the sharpest"
     )
+    least_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Pixels that frames with less than this part of the whole weight reach are left out: there the PSF "
+        "is another one, and stars leave residuals",
+    )
     align: Align = Field(Align(), description="Registration of the frames on each other")
 
     def __call__(self, images: Sequence[Image]) -> Image:
@@ -148,6 +155,9 @@ class MakeReference(Options):
         summed = torch.from_numpy(filled).to(summed.device)
         spoilt = (flags & ~int(Mask.NO_DATA)) | int(Mask.BAD)
         mask = nowhere | torch.where(holes, spoilt, torch.zeros_like(flags))
+        if self.least_share > 0:
+            reached = torch.stack([(image.mask & int(Mask.NO_DATA)) == 0 for image in images]) / sky
+            mask = mask | (reached.sum(0) < self.least_share * (1.0 / sky).sum()).to(torch.int16) * int(Mask.NO_DATA)
         # A star saturated in one frame has lost flux there; clipping by weight would leave its rim wrong.
         saturated = torch.stack([(image.mask & int(Mask.SATURATED)) != 0 for image in images]).any(0)
         mask = mask | saturated.to(torch.int16) * int(Mask.SATURATED)

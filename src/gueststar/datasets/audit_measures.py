@@ -33,6 +33,8 @@ _OTHERS = 6000  # candidates beside the false positives whose stamps tell what i
 _PER_IMAGE = 40
 _SATURATED = int(Mask.SATURATED)
 _SEEN = 1.25  # chi-square per pixel from which on the shape of a residual shows
+_DARK = 0.0  # log10 of the light of a star, in sigma, below which the noise of the sky is seen
+_BORDER_PX = 24.0
 _HALO = int(Mask.BRIGHT_STAR)
 _FAULT = int(Mask.BAD | Mask.COSMIC_RAY)
 
@@ -120,6 +122,8 @@ def measure(
     found |= repeats_of(detections, wanted, images)
     found |= tracks_of(detections, wanted)
     found |= alignments_of(detections, wanted)
+    # Where a frame ends, what it leaves lies in a row along its border.
+    found["column_surprise"] = np.where(found["border_px"] < _BORDER_PX, 0.0, found["column_surprise"])
     return Measured(found, usual, star, stars, distance, ids[is_wanted], catalogue)
 
 
@@ -202,6 +206,14 @@ def _derived(numbers: dict[str, F8], rows: AuditRows, every: NDArray[np.int64]) 
         "zeropoint": zeropoint,
         "halo_log": np.where(numbers["brightest_snr"] > 0, np.log10(np.maximum(halo, 1e-3)), np.nan),
         "star_beside": np.where(numbers["brightest_snr"] > 0, beside, np.nan),
+        # The light of a bright star is rough, too.
+        "reference_thin": np.where(
+            np.log10(np.maximum(halo, 1e-3)) < _DARK,
+            _over_image(numbers["reference_roughness"], rows.image[every]),
+            np.nan,
+        ),
+        # Noise alone makes as many candidates there as anywhere.
+        "border_near": np.where(numbers["residual_chi2"] > _SEEN, 16.0 - numbers["border_px"], np.nan),
     }
 
 
@@ -247,6 +259,17 @@ def _image_numbers(rows: AuditRows, every: NDArray[np.int64], numbers: dict[str,
         "image_noise": _over_night(noise),
         "image_transparency": fact("quality_transparency_mag"),
     }
+
+
+def _over_image(values: F8, image: NDArray[np.integer]) -> F8:
+    """Values over their median in each image, where it has at least three."""
+    found = np.full(values.shape, np.nan)
+    for i in np.unique(image):
+        mine = np.flatnonzero((image == i) & np.isfinite(values))
+        if mine.size >= 3:
+            middle = float(np.median(values[mine]))
+            found[mine] = values[mine] / middle if middle > 0 else np.nan
+    return found
 
 
 def _over_night(values: F8) -> F8:

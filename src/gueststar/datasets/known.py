@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from gueststar.errors import InputError
 from gueststar.report.truth_table import table_of
-from gueststar.simulate.causes import causes_of
+from gueststar.simulate.causes import causes_of, flux_noise
 
 __all__ = ["KIND_REASONS", "KnownObjects", "Truth", "read_known", "read_truth", "unit_vectors"]
 
@@ -81,6 +81,52 @@ class Truth:
             x, y, own, reference, shape=size, fwhm_px=fwhm_px, snr=snr, reference_frames=max(len(parts), 1)
         )
 
+    def reference_share(
+        self, x: F8, y: F8, image: str, references: Sequence[str], *, shape: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Part of the reference's weight that its frames have at each position, shape (n,); 1: all of them reach it.
+
+        Weights are the inverse variances of faint sources, as in the coadd; NaN where nothing ties the frames together.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (n,)
+        image : str
+        references : sequence of str
+            Frames of the reference, of the shape `shape` (ny, nx).
+        """
+        own = self.of(image)
+        parts = [table for name in references if (table := self.of(name)) is not None]
+        fixed = [_fixed(table) for table in ([] if own is None else [own, *parts])]
+        if len(fixed) < 2 or min(len(table) for table in fixed) < _FEWEST:
+            return np.full(len(x), np.nan)
+        centre = float(np.median(fixed[0]["ra"])), float(np.median(fixed[0]["dec"]))
+        sky = [_terms(table, centre)[:, 1:3] for table in fixed]
+        pixels = [np.column_stack([table["x"], table["y"]]).astype(np.float64) / 1000.0 for table in fixed]
+        places = _quadratic(np.column_stack([x, y]) / 1000.0) @ np.linalg.lstsq(
+            _quadratic(pixels[0]), sky[0], rcond=None
+        )[0]  # fmt: skip
+        share, total = np.zeros(len(x)), 0.0
+        for table, where, pixel in zip(parts, sky[1:], pixels[1:], strict=True):
+            found = 1000.0 * _quadratic(places) @ np.linalg.lstsq(_quadratic(where), pixel, rcond=None)[0]
+            weight = 1.0 / max(flux_noise(table), 1e-12) ** 2
+            inside = ((found > -0.5) & (found < np.array(shape[::-1]) - 0.5)).all(axis=1)
+            share, total = share + weight * inside, total + weight
+        return np.asarray(share / total)
+
+
+def _fixed(table: Table) -> Table:
+    """Stars and galaxies whose place on the sky is known."""
+    return table[
+        np.isin(np.asarray(table["kind"]), ("star", "galaxy")) & np.isfinite(np.asarray(table["ra"], np.float64))
+    ]
+
+
+def _quadratic(points: F8) -> F8:
+    """Terms up to the second order of points (n, 2), shape (n, 6)."""
+    u, v = points[:, 0], points[:, 1]
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+
 
 def read_truth(paths: Sequence[Path]) -> Truth:
     """Read truth.parquet of simulated nights, or of the folders that hold it.
@@ -117,7 +163,7 @@ def read_truth(paths: Sequence[Path]) -> Truth:
 
 def _on_frame(own: Table, references: Sequence[Table]) -> Table:
     """Truth of the reference's frames with x and y on the science frame; no rows when nothing ties both together."""
-    fixed = own[np.isin(np.asarray(own["kind"]), ("star", "galaxy")) & np.isfinite(np.asarray(own["ra"], np.float64))]
+    fixed = _fixed(own)
     if len(fixed) < _FEWEST or not references:
         return own[:0]
     rows = np.concatenate([np.arange(len(table)) for table in references])
@@ -142,7 +188,7 @@ def _terms(table: Table, centre: tuple[float, float]) -> F8:
     ra, dec = np.asarray(table["ra"], np.float64), np.asarray(table["dec"], np.float64)
     u = ((ra - centre[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec)) * 10.0
     v = (dec - centre[1]) * 10.0
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+    return _quadratic(np.column_stack([u, v]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,8 +19,8 @@ F8 = NDArray[np.float64]
 #: One colour for each cause, told apart by colour-blind readers (Okabe & Ito 2008, "Color Universal Design").
 CAUSE_COLOURS: Mapping[str, str] = {
     "misalignment": "#0072b2", "psf_shape": "#e69f00", "crowded_field": "#009e73", "bright_star": "#f0e442",
-    "background": "#56b4e9", "real_object": "#cc79a7", "detector_fault": "#d55e00", "network_error": "#8a939e",
-    "unknown": "#3b424c",
+    "background": "#56b4e9", "frame_edge": "#9a6324", "real_object": "#cc79a7", "detector_fault": "#d55e00",
+    "network_error": "#8a939e", "unknown": "#3b424c",
 }  # fmt: skip
 _MOST_ARROWS = 400
 _LONGEST_PX = 26.0  # of an arrow, in the units of the drawing

@@ -7,7 +7,7 @@ from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["CAUSES", "REAL_KINDS", "causes_of"]
+__all__ = ["CAUSES", "REAL_KINDS", "causes_of", "flux_noise"]
 
 F8 = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def causes_of(
         left = np.abs(flux_e - other[name][1] / reference_frames)
         if name == "bad_column":
             left = np.maximum(flux_e, other[name][1])
-        fits[name] = (there | other[name][0]) & (left >= needed * _flux_noise(truth))
+        fits[name] = (there | other[name][0]) & (left >= needed * flux_noise(truth))
     ny, nx = shape
     fits["edge"] = np.minimum.reduce([xy[:, 0], xy[:, 1], nx - 1 - xy[:, 0], ny - 1 - xy[:, 1]]) < _EDGE_PX
     fits["noise"] = np.ones(len(xy), bool)
@@ -107,7 +107,7 @@ def causes_of(
     return named
 
 
-def _flux_noise(truth: Table) -> float:
+def flux_noise(truth: Table) -> float:
     """Noise of the flux of a faint point source, e-; 0 where none tells."""
     snr, flux = (np.asarray(truth[name], np.float64) for name in ("snr", "flux_e"))
     for low, high in ((3.0, 10.0), (0.1, np.inf)):

@@ -20,6 +20,7 @@ from gueststar.realbogus.audit.clues import Clue, Usual, clue_z, weight_of
 from gueststar.realbogus.audit.crowding import CROWDING
 from gueststar.realbogus.audit.detector import DETECTOR
 from gueststar.realbogus.audit.families import Family
+from gueststar.realbogus.audit.frame_edge import FRAME_EDGE
 from gueststar.realbogus.audit.misalignment import MISALIGNMENT
 from gueststar.realbogus.audit.network import NETWORK_ERROR
 from gueststar.realbogus.audit.psf_shape import PSF_SHAPE
@@ -32,7 +33,7 @@ F8 = NDArray[np.float64]
 OWN, UNKNOWN = NETWORK_ERROR.name, "unknown"
 #: The network's own error comes last.
 FAMILIES: tuple[Family, ...] = (
-    MISALIGNMENT, PSF_SHAPE, CROWDING, BRIGHT_STAR, BACKGROUND, REAL_OBJECT, DETECTOR, NETWORK_ERROR
+    MISALIGNMENT, PSF_SHAPE, CROWDING, BRIGHT_STAR, BACKGROUND, FRAME_EDGE, REAL_OBJECT, DETECTOR, NETWORK_ERROR
 )  # fmt: skip
 #: Causes in a fixed order.
 CAUSES: tuple[str, ...] = (*(family.name for family in FAMILIES), UNKNOWN)

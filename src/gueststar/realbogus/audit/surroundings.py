@@ -13,12 +13,14 @@ F8 = NDArray[np.float64]
 #: Columns of `surroundings`.
 SURROUNDING_COLUMNS = (
     "sources_near", "covered_share", "brightest_snr", "brightest_flux", "brightest_dx", "brightest_dy", "ring_level",
-    "ring_structure", "star_fwhm", "star_elongation", "star_peak_snr",
+    "ring_structure", "star_fwhm", "star_elongation", "star_peak_snr", "reference_roughness", "border_px",
 )  # fmt: skip
 _SOURCE_SNR = 6.0  # of the mean of 3 x 3 pixels
 _SECTORS = 8
 _HALF = 10  # px; half width of the box in which the shape of a star is measured
 _ROUNDS = 4
+_NEAR = 12  # px; half width of the box in which the noise of the reference is measured
+_FAINT, _FAINT_WIDTH = (0.03, 0.25), 1.2063  # quantiles of its faintest pixels; how far apart they are at unit noise
 
 
 def surroundings(cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: NDArray[np.floating]) -> dict[str, F8]:
@@ -41,7 +43,9 @@ def surroundings(cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: 
         candidate): the brightest source of the science or reference stamp; ``ring_level`` (sigma of a pixel) and
         ``ring_structure`` (scatter of the medians of its eight sectors over what noise gives): the difference around
         the candidate; ``star_fwhm``, ``star_elongation``, ``star_peak_snr``: the brightest science source, from
-        Gaussian-weighted moments (Bernstein & Jarvis 2002, AJ 123, 583, Sec. 3). NaN where not measurable.
+        Gaussian-weighted moments (Bernstein & Jarvis 2002, AJ 123, 583, Sec. 3); ``reference_roughness``: noise of the
+        reference near the candidate, from its faintest pixels there, in units of sigma; ``border_px``: distance
+        to the nearest row or column of the stamp that no plane has, k // 2 + 1 with none. NaN where not measurable.
     """
     noise = np.where((sigma > 0) & np.isfinite(sigma), sigma, np.nan).astype(np.float64)
     units = np.asarray(cube, np.float64) / noise[:, :, None, None]
@@ -50,6 +54,8 @@ def surroundings(cube: NDArray[np.floating], sigma: NDArray[np.floating], fwhm: 
     found |= _brightest(light, noise)
     found |= _ring(units[:, 2], fwhm)
     found |= _star_shape(light[0], fwhm)
+    found["reference_roughness"] = _roughness(units[:, 1])
+    found["border_px"] = _border(np.asarray(np.isfinite(cube).all(axis=1)))
     return {name: found[name] for name in SURROUNDING_COLUMNS}
 
 
@@ -119,6 +125,32 @@ def _ring(difference: F8, fwhm: NDArray[np.floating]) -> dict[str, F8]:
     level[enough] = np.nanmedian(medians[enough], axis=1)
     structure[enough] = np.nanstd(medians[enough], axis=1) / np.sqrt(np.nanmean(errors[enough] ** 2, axis=1) + 1e-12)
     return {"ring_level": np.abs(level), "ring_structure": structure}
+
+
+def _roughness(plane: F8) -> F8:
+    """Noise near the centre, from the faintest of its pixels, which stars do not reach."""
+    middle = plane.shape[-1] // 2
+    at = slice(max(middle - _NEAR, 0), middle + _NEAR + 1)
+    near = plane[:, at, at].reshape(len(plane), -1)
+    there = np.isfinite(near)
+    count = there.sum(axis=1)
+    ordered = np.sort(np.where(there, near, np.inf), axis=1)
+    rows = np.arange(len(plane))
+    low, high = (ordered[rows, np.clip((q * count).astype(int), 0, near.shape[1] - 1)] for q in _FAINT)
+    width = np.full(len(plane), np.nan)
+    enough = count > 150
+    width[enough] = (high[enough] - low[enough]) / _FAINT_WIDTH
+    return width
+
+
+def _border(there: NDArray[np.bool_]) -> F8:
+    """Distance from the centre to the nearest row or column without data, px."""
+    k = there.shape[-1]
+    middle = k // 2
+    distance = np.abs(np.arange(k) - middle)
+    lines = [~there.any(axis=axis) for axis in (1, 2)]
+    nearest = np.minimum(*(np.where(line, distance, middle + 1).min(axis=1) for line in lines))
+    return np.where(there.any(axis=(1, 2)), nearest, np.nan).astype(np.float64)
 
 
 def _star_shape(science: F8, fwhm: NDArray[np.floating]) -> dict[str, F8]:
