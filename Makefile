@@ -9,7 +9,7 @@ DEMO    := demo
 TOROS   := examples/data/toros_eso085
 WORKERS ?= 2
 DEVICE  ?= cpu
-TRAIN   ?= --real $(TOROS)
+TRAIN   ?=
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The linters and the documentation builder are found in .venv, and only there.
