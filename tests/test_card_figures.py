@@ -150,6 +150,14 @@ def test_a_judged_model_has_intervals_over_images(folder):
         sum(counts[i] for kind, counts in plain["called_real_of_kind"].items() if kinds[kind] == 1) for i in (0, 1)
     )
     assert figures["completeness at the threshold"].value == pytest.approx(called / reals)
+    snr = np.abs(data["snr"])
+    bounds = {"S/N 5-7": (5, 7), "S/N 10-20": (10, 20), "S/N 20-40": (20, 40)}
+    parts = {part["name"]: part for part in plain["strata"]}
+    for name, (low, high) in bounds.items():
+        own = np.unique(data[plain["images"]["by"]][(snr >= low) & (snr < high)])
+        assert parts[name]["images"]["n"] == own.size
+    assert next(iter(figures_of(parts["S/N 20-40"]))).value == parts["S/N 20-40"]["auc"]
+    assert len({part["images"]["measures"]["fpr_at_threshold"]["value"] for part in parts.values()}) > 1
 
 
 def shown(folder):

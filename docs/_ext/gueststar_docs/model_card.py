@@ -21,7 +21,7 @@ from gueststar_docs.rst import escape, heading, list_table, literal
 __all__ = ["card_text", "model_card_page"]
 
 _TITLE = "Card of the shipped model"
-_POINTS = ("TPR 0.9", "TPR 0.98")
+_RATES = ("FPR at TPR 0.9", "FPR at TPR 0.98")
 _LEFT_OUT = ("metrics", "training_data", "training", "scalars")
 
 
@@ -44,7 +44,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "Test samples are not a night: multiply a false-positive rate by the artifacts of a night. *S/N alone* is the",
         "area under the curve that the signal to noise would reach by itself. A dagger marks a rate that fewer than",
         "ten objects of the sample decide, an asterisk an interval that counts rows as independent; those of one image",
-        "are not, so such an interval is too narrow. Intervals of parts by signal to noise are all of that kind.\n",
+        "are not, so such an interval is too narrow.\n",
     ]
     for metrics in card["metrics"].values():
         lines += _evaluation(metrics)
@@ -72,7 +72,7 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield list_table(("Figure", "Threshold", "Value with interval"), rows, widths=(40, 20, 40))
     if metrics.get("strata"):
         yield list_table(
-            ("S/N", "Reals", "Artifacts", "AUC", "S/N alone", *(f"FPR at {name}" for name in _POINTS)),
+            ("S/N", "Reals", "Artifacts", "AUC", "S/N alone", *_RATES),
             [_stratum(stratum) for stratum in metrics["strata"]],
             widths=(12, 9, 9, 16, 10, 22, 22),
         )
@@ -83,34 +83,18 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield list_table(("Kind", "Number", "Called real"), rows, widths=(40, 30, 30))
 
 
-def _figure(figure: CardFigure) -> str:
+def _figure(figure: CardFigure, digits: int = 5) -> str:
     rows = "" if figure.by_images or math.isnan(figure.low) else r" \*"
-    return f"{interval_text(figure, 5)}{rows}{'' if figure.resolved else ' †'}"
+    return f"{interval_text(figure, digits)}{rows}{'' if figure.resolved else ' †'}"
 
 
 def _stratum(stratum: Mapping[str, Any]) -> tuple[str, ...]:
-    points = {point["name"]: point for point in stratum["points"]}
-    rates = (_rate(points[name], "fpr") if name in points else "" for name in _POINTS)
+    figures = {figure.name: figure for figure in figures_of(stratum)} if stratum["auc"] is not None else {}
+    cells = (_figure(figures[name], 4) if name in figures else "–" for name in ("AUC", *_RATES))
+    area, *rates = cells
     name = escape(str(stratum["name"]).removeprefix("S/N "))
     n_real, n_bogus = (str(stratum[key]) for key in ("n_real", "n_bogus"))
-    return name, n_real, n_bogus, _auc(stratum), _number(stratum["auc_snr"]), *rates
-
-
-def _auc(metrics: Mapping[str, Any]) -> str:
-    value, error = (_number(metrics[key], 4) for key in ("auc", "auc_err"))
-    return value if value == "–" else f"{value} ± {error}"
-
-
-def _rate(point: Mapping[str, Any], key: str) -> str:
-    return _share(point[key]) + ("" if point.get("resolved", True) else " †")
-
-
-def _share(rate: Mapping[str, Any]) -> str:
-    """Text of a share with its interval."""
-    if not rate["trials"]:
-        return "–"
-    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
-    return f"{value:.2f} % ({low:.2f} to {high:.2f}), {rate['hits']} of {rate['trials']}"
+    return name, n_real, n_bogus, area, _number(stratum["auc_snr"]), *rates
 
 
 def _parts(parts: Mapping[str, Mapping[str, Any]]) -> str:

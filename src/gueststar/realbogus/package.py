@@ -26,7 +26,7 @@ from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.context import context_caveats
 from gueststar.realbogus.dataset import LabelledStamps
-from gueststar.realbogus.evaluate import Evaluation, evaluate, threshold_at_tpr
+from gueststar.realbogus.evaluate import SNR_STRATA, Evaluation, evaluate, threshold_at_tpr
 from gueststar.realbogus.evaluation.drawn_images import draw_images
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
@@ -137,20 +137,30 @@ def judge(
         Of all rows.
     dict
         The same as plain values, with how many rows of each `kind` the model's own threshold calls real, and under
-        ``images`` the measures with intervals that draw whole images (`draw_images`).
+        ``images``, also of each interval of S/N, the measures with intervals that draw whole images (`draw_images`).
     """
     rows = np.arange(len(dataset)) if rows is None else rows
     rows = rows[dataset.labels[rows] >= 0]
     scores = score_dataset(model, dataset, rows)
-    result = evaluate(dataset.labels[rows], scores, dataset["snr"][rows], name=name)
+    snr = np.abs(dataset["snr"][rows])
+    result = evaluate(dataset.labels[rows], scores, snr, name=name)
     called = scores >= thresholds_of_rows(model, dataset, rows)
     kinds = np.asarray(dataset["kind"])[rows]
     found = {str(kind): [int(called[kinds == kind].sum()), int((kinds == kind).sum())] for kind in np.unique(kinds)}
     by, images = _images(dataset, rows)
-    drawn = draw_images(dataset.labels[rows] == 1, scores, called, images, by=by, rng=np.random.default_rng(0))
+    real = dataset.labels[rows] == 1
+
+    def drawn(use: NDArray[np.bool_] | slice) -> dict[str, Any]:
+        rng = np.random.default_rng(0)
+        return draw_images(real[use], scores[use], called[use], images[use], by=by, rng=rng).as_dict()
+
     facts = {
-        **result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found, "images": drawn.as_dict(),
+        **result.as_dict(), "threshold": model.card.threshold, "called_real_of_kind": found,
+        "images": drawn(slice(None)),
     }  # fmt: skip
+    for part, (low, high) in zip(facts["strata"], SNR_STRATA, strict=True):
+        inside = (snr >= low) & (snr < high)
+        part["images"] = drawn(inside) if inside.any() else None
     error = error_of(model.card, dataset, rows, scores)
     return result, facts if error is None else {**facts, "calibration": error.as_dict()}
 
