@@ -60,7 +60,7 @@ PLANTED: dict[str, tuple[dict[str, Any], ...]] = {
     "psf_shape": ({"trailing_rate": 1.0, "trailing_px": (3.0, 8.0)}, {"defocus_rate": 1.0, "defocus_px": (5.0, 10.0)},
                   {"bad_seeing_rate": 1.0, "bad_seeing_px": (5.0, 6.7), "psf_variation": 0.2}),
     "crowded_field": ({"galactic_latitude_deg": (1.0, 4.0)},),
-    "bright_star": ({"bright": 5.5},),
+    "bright_star": ({"bright": 7.0},),
     "background": ({"sky_structure": 0.03},
                    {"cloud_patch_rate": 1.0, "cloud_patch_mag": (0.8, 1.5), "sky_structure": 0.02},
                    {"sky_mag": (15.5, 16.5), "sky_gradient": (0.5, 1.0), "sky_structure": 0.01}),
@@ -78,6 +78,8 @@ CHAIN = ("align.order=0", "subtract.order=0", "subtract.radius_px=2", "detect.ma
          "detect.threshold_sigma=4.5",
          "ingest.cosmic_rays.enabled=false", "night.pictures=false", "instrument=tomoe")  # fmt: skip
 SHAPE = (640, 640)
+WELL_INSIDE_DEG = 0.08  # from the centre of the chip along either axis; the chip ends at 0.105
+FIELDS_TRIED = 3000  # for a bright star; one field in a hundred has one
 EDGE_PX = 8.0
 WHOLE = 0.9  # part of the reference's weight from which on its frames are all there
 FEWEST = 3  # false positives of a file that is counted
@@ -104,12 +106,16 @@ def survey_of(cause: str, way: int) -> tuple[Survey, Survey, float]:
 
 
 def field_number(survey: Survey, first: int, seed: int, bright: float) -> int:
-    """The first field from a number on that has a star this bright, or none of magnitude 8.5."""
-    for number in range(first, first + 400):
+    """The first field from a number on that has a star this bright on the chip, well inside its edges."""
+    for number in range(first, first + FIELDS_TRIED):
         if bright > 90:
             return number
         sky = field_sky(survey, number, "Q1-11", seed=seed, shape=SHAPE)
-        if len(sky) and float(np.min(sky["mag"][sky["kind"] == "star"])) < bright:
+        stars = sky[np.asarray(sky["kind"]) == "star"]
+        ra, dec, mag = (np.asarray(stars[name], np.float64) for name in ("ra", "dec", "mag"))
+        centre = np.median(ra), np.median(dec)  # stars fill the chip and a margin around it evenly
+        off = np.maximum(np.abs(ra - centre[0]) * np.cos(np.radians(centre[1])), np.abs(dec - centre[1]))
+        if ((mag < bright) & (off < WELL_INSIDE_DEG)).any():
             return number
     raise SystemExit(f"no field with a star brighter than {bright}")
 
@@ -121,7 +127,7 @@ def write_planted(folder: Path, fields: int, visits: int, seed: int) -> list[dic
     planted, truths = [], []
     for i, (cause, way) in enumerate(plan_of(fields, seed)):
         before, tonight, bright = survey_of(cause, way)
-        field = field_number(before, 1 + 20 * i if bright > 90 else 1000 + 400 * i, seed, bright)
+        field = field_number(before, 1 + 20 * i if bright > 90 else 1000 + FIELDS_TRIED * i, seed, bright)
         for visit in range(before.earlier_visits + visits):
             survey = before if visit < before.earlier_visits else tonight
             frame, truth = simulate_frame(survey, Visit(field, "Q1-11", visit), seed=seed, shape=SHAPE)
