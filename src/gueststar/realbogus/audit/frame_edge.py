@@ -27,7 +27,7 @@ FRAME_EDGE = Family(
         ),
         Clue(
             "border_near",
-            "how far within 16 px of the end of a frame, px",
+            "16 px less the distance to the end of a frame",
             2.0,
             10.0,
             gain=3.5,
