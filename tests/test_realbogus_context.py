@@ -15,8 +15,8 @@ from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.package import describe_model
 from gueststar.realbogus.preprocess import Preprocess
-from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars
-from gueststar.realbogus.score import RealBogus, load_model
+from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar, measured_scalars, scalars_of
+from gueststar.realbogus.score import RealBogus, load_model, score_stamps
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from realbogus_stamps import dataset, sample
@@ -92,21 +92,33 @@ def test_the_whole_group_is_hidden_at_its_rate_and_nothing_else() -> None:
     assert (found[:, others] == 1).all()
 
 
-def test_numbers_of_some_candidates_are_hidden_by_a_coin_but_never_the_signal_to_noise() -> None:
-    scalars = (*DEFAULT_SCALARS, Scalar("a", "linear", context=True))
-    network = RealBogusNet(scalars, size=15, number_dropout=0.4)
+def test_a_number_that_a_table_may_lack_is_hidden_alone_at_its_rate() -> None:
+    network = RealBogusNet(DEFAULT_SCALARS, size=15)
+    (column,) = network.preprocess.optional
+    assert DEFAULT_SCALARS[column].name == "snr_beyond_share/snr"
     torch.manual_seed(0)
-    hidden = network._without_some(torch.ones(8000, network.preprocess.n_out)) == 0
-    n = len(DEFAULT_SCALARS)
-    shares = hidden.float().mean(dim=0)
-    np.testing.assert_allclose(shares[1:n], 0.2, atol=0.02)
-    assert shares[0] == shares[n:].sum() == 0.0
-    assert hidden.any(dim=1).float().mean().item() == pytest.approx(0.4 * (1 - 0.5 ** (n - 1)), abs=0.02)
-    network.train()
-    inputs = torch.randn(4, 3, 15, 15), torch.ones(4, 3), torch.rand(4, n + 1) + 5.0
-    assert len({tuple(network(*inputs).tolist()) for _ in range(4)}) == 4
-    network.eval()
-    assert len({tuple(network(*inputs).tolist()) for _ in range(4)}) == 1
+    hidden = network._without_optional(torch.ones(8000, network.preprocess.n_out)) == 0
+    assert hidden[:, column].float().mean().item() == pytest.approx(0.1, abs=0.015)
+    assert hidden.any(dim=0).sum() == 1
+
+
+def test_without_an_optional_number_a_candidate_is_scored_as_if_it_were_missing(
+    drawn: Dataset, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    split = split_groups(drawn.columns, rng=np.random.default_rng(0))
+    trained = train_network(drawn, split, OPTIONS)
+    write_model(tmp_path / "m", *describe_model(trained, drawn, split, options=OPTIONS, name="c", version="1"))
+    card = read_model(tmp_path / "m")[0]
+    assert [item.name for item in card.scalars if item.optional] == ["snr_beyond_share/snr"]
+    candidates, stamps, _, _ = sample(30, rng, size=21)
+    candidates.table["snr_beyond_share"] = np.float32(np.nan)
+    scores = RealBogus(model=str(tmp_path / "m"))(candidates, stamps)["rb_score"]
+    names = [scalar.name for scalar in card.network_scalars()]
+    there = {name: candidates[name] for name in candidates.table.colnames if name != "snr_beyond_share"}
+    numbers = scalars_of(there, names, n=30, optional=[s.name for s in card.network_scalars() if s.may_lack])
+    again = score_stamps(stamps.cube, stamps.sigma, numbers, load_model(tmp_path / "m"))
+    np.testing.assert_array_equal(again, scores)
+    assert np.isfinite(scores).all()
 
 
 def test_a_model_without_context_is_what_it_was() -> None:

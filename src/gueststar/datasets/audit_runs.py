@@ -194,7 +194,7 @@ def _scores(folder: Path, model: LoadedModel, chip: str, n: int) -> NDArray[np.f
 
     candidates = read_candidates(folder / FILES[0][0])
     names = [scalar.name for scalar in model.card.scalars]
-    optional = [scalar.name for scalar in model.card.scalars if scalar.context]
+    optional = [scalar.name for scalar in model.card.network_scalars() if scalar.may_lack]
     numbers = measured_scalars(candidates, names, optional=optional)
     planes = [f"sky_sigma_{plane}" for plane in ("science", "reference", "difference")]
     if not set(planes) <= set(candidates.table.colnames):

@@ -44,6 +44,11 @@ class CardScalar(Options):
     name: str = Field(description="Column of the candidate table, or ratio of two columns as a/b")
     compression: Compression = Field(description="How the model compresses it; raw numbers go in")
     context: bool = Field(False, description="Says what stands around a candidate; a table may lack it")
+    optional: bool = Field(False, description="A table may lack it, and it then counts as the mean")
+
+    def network_scalar(self) -> Scalar:
+        """The number as the network takes it."""
+        return Scalar(self.name, self.compression, self.context, self.optional)
 
 
 class Card(Options):
@@ -89,7 +94,7 @@ class Card(Options):
 
     def network_scalars(self) -> tuple[Scalar, ...]:
         """The measured numbers as the network takes them."""
-        return tuple(Scalar(item.name, item.compression, item.context) for item in self.scalars)
+        return tuple(item.network_scalar() for item in self.scalars)
 
 
 def weights_hash(weights: bytes) -> str:

@@ -18,6 +18,8 @@ from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 
 __all__ = ["MeanNet", "RealBogusNet", "StampNet", "count_parameters"]
 
+_OPTIONAL_DROPOUT = 0.1  # chance, in training, that a number that a table may lack is hidden while others are seen
+
 
 class StampNet(nn.Module, ABC):
     """A network from raw stamps and measured numbers to a logit; every one is trained, stored and served alike."""
@@ -81,9 +83,6 @@ class RealBogusNet(StampNet):
         What is seen at all; see `Preprocess`.
     scalar_dropout : float
         Chance, in training, that a candidate's numbers are all hidden, so that the pixels have to do.
-    number_dropout : float
-        Chance, in training, that a candidate lacks numbers: each but its signal to noise is then hidden by the toss of
-        a coin. Stamps of files come with any of them, and tables of earlier versions lack some.
     dropout : float
         Chance, in training, that a feature of the head is hidden.
     context_dropout : float
@@ -105,14 +104,12 @@ class RealBogusNet(StampNet):
         planes: Sequence[str] = SEEN_PLANES,
         numbers: bool = True,
         scalar_dropout: float = 0.25,
-        number_dropout: float = 0.25,
         dropout: float = 0.1,
         context_dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.preprocess = Preprocess(scalars, size=size, planes=planes, numbers=numbers)
-        self.scalar_dropout, self.number_dropout = scalar_dropout, number_dropout
-        self.context_dropout = context_dropout
+        self.scalar_dropout, self.context_dropout = scalar_dropout, context_dropout
         self.pixels = nn.Sequential(
             _step(3, 16, 1), _step(16, 32, 2), _Residual(32, 2), _step(32, 64, 2), _Residual(64, 1), _step(64, 128, 2)
         )
@@ -162,8 +159,8 @@ class RealBogusNet(StampNet):
         pixels, numbers = self.preprocess(cube, sigma, scalars)
         if self.training and self.scalar_dropout > 0:
             numbers = numbers * (torch.rand_like(numbers[:, :1]) >= self.scalar_dropout)
-        if self.training and self.number_dropout > 0:
-            numbers = self._without_some(numbers)
+        if self.training and self.preprocess.optional:
+            numbers = self._without_optional(numbers)
         if self.training and self.preprocess.context:
             numbers = self._without_context(numbers)
         return self.after(pixels, numbers, chip)
@@ -174,13 +171,12 @@ class RealBogusNet(StampNet):
         features = torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3)), self.numbers(numbers)), dim=1)
         return cast(Tensor, self.head(features))[:, 0]
 
-    def _without_some(self, numbers: Tensor) -> Tensor:
-        """Numbers with half of those of some candidates hidden: 0 is the mean."""
-        lacking = torch.rand_like(numbers[:, :1]) < self.number_dropout
-        hidden = lacking & (torch.rand_like(numbers) < 0.5)
-        # The signal to noise is always measured, and so are what is missing and the context, which has its own chance.
-        hidden[:, [0, *range(len(self.preprocess.scalars), numbers.shape[1]), *self.preprocess.context]] = False
-        return numbers * ~hidden
+    def _without_optional(self, numbers: Tensor) -> Tensor:
+        """Numbers with each that a table may lack hidden for some candidates: 0 is the mean."""
+        columns = list(self.preprocess.optional)
+        seen = torch.ones_like(numbers)
+        seen[:, columns] = (torch.rand_like(numbers[:, columns]) >= _OPTIONAL_DROPOUT).to(numbers.dtype)
+        return numbers * seen
 
     def _without_context(self, numbers: Tensor) -> Tensor:
         """Numbers with the whole context of some candidates hidden, as if nothing of it were known."""

@@ -83,9 +83,7 @@ def describe_model(
         weights_hash=weights_hash(weights),
         stamp_size=trained.network.preprocess.size,
         normalisation=trained.network.normalisation + _hidden(trained.network),
-        scalars=tuple(
-            CardScalar(name=item.name, compression=item.compression, context=item.context) for item in scalars
-        ),
+        scalars=tuple(CardScalar(**asdict(item)) for item in scalars),
         chips=tuple(getattr(trained.network, "chips", ())),
         score_meaning=score_meaning(options.balance),
         temperature=fit.temperature,

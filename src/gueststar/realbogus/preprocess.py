@@ -76,6 +76,7 @@ class Preprocess(nn.Module):
             i, j = names.index("science_snr"), names.index("reference_snr")
             turned[i], turned[j] = j, i
         self.context = tuple(i for i, scalar in enumerate(scalars) if scalar.context)
+        self.optional = tuple(i for i, scalar in enumerate(scalars) if scalar.optional)
         self.register_buffer("_turned", torch.tensor(turned))
         shown = torch.tensor([float(name in self.planes) for name in SEEN_PLANES])
         self.register_buffer("_shown", shown, persistent=False)  # an option, not a weight

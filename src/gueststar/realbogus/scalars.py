@@ -45,11 +45,20 @@ class Scalar:
         log10 |v|, log(1 + max(v, 0)), asinh(v) or v; it is inside the network, so raw numbers go in.
     context : bool
         Says what stands around a candidate, and may be missing: see `gueststar.realbogus.context`.
+    optional : bool
+        A table may lack it, for stamps alone do not tell it and earlier versions did not measure it; in training it is
+        hidden now and then while the others are seen.
     """
 
     name: str
     compression: Compression
     context: bool = False
+    optional: bool = False
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether a table without its columns can be scored."""
+        return self.context or self.optional
 
 
 # The sign of `snr` must come first: the network turns negative candidates over by it.
@@ -64,7 +73,7 @@ DEFAULT_SCALARS: tuple[Scalar, ...] = (
     Scalar("science_snr", "asinh"),
     Scalar("reference_snr", "asinh"),
     Scalar("mask_fraction", "linear"),
-    Scalar("snr_beyond_share/snr", "asinh"),  # what the stars around it leave, too, is no change
+    Scalar("snr_beyond_share/snr", "asinh", optional=True),  # what the stars around it leave, too, is no change
 )
 
 

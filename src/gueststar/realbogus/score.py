@@ -79,7 +79,7 @@ class RealBogus(Options):
                 stamps=len(stamps),
             )
         names = [scalar.name for scalar in loaded.card.scalars]
-        optional = [scalar.name for scalar in loaded.card.scalars if scalar.context]
+        optional = [scalar.name for scalar in loaded.card.network_scalars() if scalar.may_lack]
         numbers = measured_scalars(candidates, names, optional=optional)
         chips = candidates[CHIP_COLUMN] if CHIP_COLUMN in candidates.table.colnames else np.full(len(candidates), "")
         chips = chips.astype(np.str_)

@@ -47,13 +47,6 @@ class Train(Options):
     scalar_dropout: float = Field(
         0.25, ge=0, lt=1, description="Chance that all measured numbers are hidden; 'gueststar' alone sees any"
     )
-    number_dropout: float = Field(
-        0.25,
-        ge=0,
-        lt=1,
-        description="Chance that each measured number but the signal to noise is hidden by the toss of a coin, as "
-        "stamps and tables may lack any",
-    )
     dropout: float = Field(
         0.1,
         ge=0,

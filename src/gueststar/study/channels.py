@@ -69,7 +69,7 @@ class ChannelStudy(Study):
             planes, numbers, _ = _SEEN[arm]
             changes = {"planes": planes, "numbers": numbers}
             if not planes:  # without pixels a candidate whose numbers are hidden teaches nothing
-                changes |= {"scalar_dropout": 0.0, "number_dropout": 0.0}
+                changes["scalar_dropout"] = 0.0
         else:
             changes["stamp_size"] = int(arm.split(maxsplit=1)[0])
         return train_and_score(material, self.seeded(seed, **changes), self.label_noise, progress=progress)

@@ -92,8 +92,7 @@ def fine_tune(
     rows = prepare(
         dataset, fewer_rows(split, dataset, how.rows, rng), own, network.preprocess.scalars, chips=network.chips
     )
-    network.scalar_dropout, network.number_dropout = options.scalar_dropout, options.number_dropout
-    network.context_dropout = options.context_dropout
+    network.scalar_dropout, network.context_dropout = options.scalar_dropout, options.context_dropout
     for layer in network.head.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = options.dropout

@@ -24,7 +24,6 @@ from gueststar.realbogus.card import Card, CardScalar, read_model, trainable_byt
 from gueststar.realbogus.files import TRAINABLE_FILE
 from gueststar.realbogus.network import RealBogusNet
 from gueststar.realbogus.preprocess import SEEN_PLANES
-from gueststar.realbogus.scalars import Scalar
 
 __all__ = ["Blueprint", "pack_network", "read_trainable"]
 
@@ -103,7 +102,7 @@ def _unpacked(data: bytes, name: str) -> RealBogusNet:
         raise ModelError(
             f"model {name!r}: {TRAINABLE_FILE} cannot be read by this version of gueststar: {error}; {_WHY}", model=name
         ) from error
-    scalars = tuple(Scalar(**item.model_dump()) for item in plan.scalars)
+    scalars = tuple(item.network_scalar() for item in plan.scalars)
     network = RealBogusNet(scalars, size=plan.size, planes=plan.planes, numbers=plan.numbers)
     if plan.chips:
         network.condition(plan.chips, width=plan.chip_numbers)

@@ -56,8 +56,7 @@ def build_network(options: Train, scalars: tuple[Scalar, ...]) -> StampNet:
     if options.network == "gueststar":
         return RealBogusNet(
             scalars, size=size, planes=options.planes, numbers=options.numbers,
-            scalar_dropout=options.scalar_dropout, number_dropout=options.number_dropout, dropout=options.dropout,
-            context_dropout=options.context_dropout,
+            scalar_dropout=options.scalar_dropout, dropout=options.dropout, context_dropout=options.context_dropout,
         )  # fmt: skip
     return _PIXELS_ALONE[options.network](scalars, size=size)
 
