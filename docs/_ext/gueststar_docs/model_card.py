@@ -74,7 +74,7 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield list_table(
             ("S/N", "Reals", "Artifacts", "AUC", "S/N alone", *_RATES),
             [_stratum(stratum) for stratum in metrics["strata"]],
-            widths=(12, 9, 9, 16, 10, 22, 22),
+            widths=(8, 8, 9, 29, 8, 19, 19),
         )
     kinds = metrics.get("called_real_of_kind")
     if kinds:
@@ -83,14 +83,14 @@ def _evaluation(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield list_table(("Kind", "Number", "Called real"), rows, widths=(40, 30, 30))
 
 
-def _figure(figure: CardFigure, digits: int = 5) -> str:
+def _figure(figure: CardFigure) -> str:
     rows = "" if figure.by_images or math.isnan(figure.low) else r" \*"
-    return f"{interval_text(figure, digits)}{rows}{'' if figure.resolved else ' †'}"
+    return f"{interval_text(figure, 5)}{rows}{'' if figure.resolved else ' †'}"
 
 
 def _stratum(stratum: Mapping[str, Any]) -> tuple[str, ...]:
     figures = {figure.name: figure for figure in figures_of(stratum)} if stratum["auc"] is not None else {}
-    cells = (_figure(figures[name], 4) if name in figures else "–" for name in ("AUC", *_RATES))
+    cells = (_figure(figures[name]) if name in figures else "–" for name in ("AUC", *_RATES))
     area, *rates = cells
     name = escape(str(stratum["name"]).removeprefix("S/N "))
     n_real, n_bogus = (str(stratum[key]) for key in ("n_real", "n_bogus"))
@@ -148,5 +148,7 @@ def _text(value: Any) -> str:
         return "\n".join(f"- {escape(' '.join(item.split()))}" for item in value)
     if isinstance(value, list):
         return ", ".join(_text(item) for item in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{_sentence(str(name)).lower()}: {_text(item)}" for name, item in value.items())
     text = " ".join(str(value).split())
     return literal(text) if len(text) in (16, 32, 40, 64) and text.isalnum() else escape(text)
