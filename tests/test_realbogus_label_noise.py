@@ -275,6 +275,16 @@ def test_flagged_rows_are_mostly_planted_ones(planted):
 QUICK = Train(network="seed", epochs=6, batch_size=32, stamp_size=21)
 
 
+def test_a_short_coteaching_reaches_its_forget_rate(planted):
+    data, parts, _ = planted
+    facts = train_robust(data, parts, QUICK, LabelNoise(method="coteach", forget_rate=0.2)).label_noise
+    assert facts["ramp_epochs"] == 2
+    shares = facts["left_out_share_of_each_epoch"]
+    assert shares[0] == 0.0
+    assert shares[1] == pytest.approx(0.1, abs=0.03)
+    np.testing.assert_allclose(shares[2:], 0.2, atol=0.03)
+
+
 def test_both_classes_lose_labels_in_two_stages_unless_told(planted):
     """As published, reals that were put in lose theirs, too, when networks contradict them."""
     data, parts, wrong = planted

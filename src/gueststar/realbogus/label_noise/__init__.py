@@ -53,7 +53,11 @@ class LabelNoise(Options):
         "estimated from the scores of the validation part after every pass",
     )
     ramp_epochs: int = Field(
-        5, ge=1, le=10000, description="coteach: passes over which the share left out grows from 0 to the forget rate"
+        5,
+        ge=1,
+        le=10000,
+        description="coteach: passes over which the share left out grows from 0 to the forget rate; never more than a "
+        "third of the passes, so that a short training leaves them out, too",
     )
     average: bool = Field(
         False,

@@ -93,7 +93,9 @@ class _Pair:
     """Two trainings on the same batches, and the best of each so far."""
 
     def __init__(self, rows: TrainingRows, options: Train, forget_rate: float | None, ramp_epochs: int) -> None:
-        self.rows, self.options, self.given, self.ramp_epochs = rows, options, forget_rate, ramp_epochs
+        self.rows, self.options, self.given = rows, options, forget_rate
+        # A training that ends before the share is reached has learnt the wrong labels.
+        self.ramp_epochs = min(ramp_epochs, max(options.epochs // 3, 1))
         # The second network draws its first weights and its dropout after the first: other numbers of one generator.
         self.loops = [Loop(rows, new_network(rows, options), options) for _ in range(2)]
         self.history: list[list[Epoch]] = [[], []]
