@@ -264,11 +264,12 @@ def _image_numbers(rows: AuditRows, every: NDArray[np.int64], numbers: dict[str,
 def _over_image(values: F8, image: NDArray[np.integer]) -> F8:
     """Values over their median in each image, where it has at least three."""
     found = np.full(values.shape, np.nan)
-    for i in np.unique(image):
-        mine = np.flatnonzero((image == i) & np.isfinite(values))
-        if mine.size >= 3:
-            middle = float(np.median(values[mine]))
-            found[mine] = values[mine] / middle if middle > 0 else np.nan
+    there = np.flatnonzero(np.isfinite(values))
+    order = there[np.argsort(image[there], kind="stable")]
+    for mine in np.split(order, np.flatnonzero(np.diff(image[order])) + 1):
+        middle = float(np.median(values[mine])) if mine.size >= 3 else 0.0
+        if middle > 0:
+            found[mine] = values[mine] / middle
     return found
 
 
