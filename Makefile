@@ -9,7 +9,6 @@ DEMO    := demo
 TOROS   := examples/data/toros_eso085
 WORKERS ?= 2
 DEVICE  ?= cpu
-TRAIN   ?=
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The linters and the documentation builder are found in .venv, and only there.
@@ -86,7 +85,7 @@ train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
 	rm -rf build/model build/model_set
 	gueststar dataset simulate --out build/model_set --config examples/model/set.toml --pairs 420 --chips all \
 		--seed 101 --split 4:1:0 --real examples/data/toros_eso085 --workers $(WORKERS)
-	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE) $(TRAIN)
+	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE)
 	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json, profile.json and weights.npz to"
 	@echo "src/gueststar/realbogus/shipped"
 

@@ -16,7 +16,8 @@ __all__ = ["CAUSE_COLOURS", "cause_map", "share_chart"]
 
 F8 = NDArray[np.float64]
 
-#: One colour for each cause, told apart by colour-blind readers (Okabe & Ito 2008, "Color Universal Design").
+#: One colour for each cause: the seven of Okabe & Ito (2008, "Color Universal Design"), which colour-blind readers tell
+#: apart, a brown that is darker than these, and greys for what no image is to blame for.
 CAUSE_COLOURS: Mapping[str, str] = {
     "misalignment": "#0072b2", "psf_shape": "#e69f00", "crowded_field": "#009e73", "bright_star": "#f0e442",
     "background": "#56b4e9", "frame_edge": "#9a6324", "real_object": "#cc79a7", "detector_fault": "#d55e00",
