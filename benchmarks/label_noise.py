@@ -34,7 +34,9 @@ from gueststar.study.planting import plant
 
 RATES = (1e-2, 1e-3)
 NAMES = ("auc", *(f"fnr_at_fpr_{rate:g}" for rate in RATES))
-METHODS = ("naive", "ensemble", "drop-flagged", "two-stage", "coteach", "coteach, mean of both", "oracle")
+METHODS = (
+    "naive", "ensemble", "correct", "drop-flagged", "two-stage", "coteach", "coteach, mean of both", "oracle",
+)  # fmt: skip
 
 
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:

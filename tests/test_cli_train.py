@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sigma = {f"sky_sigma_{plane}": drawn.sigma[:, i] for i, plane in enumerate(("science", "reference", "difference"))}
     made = tmp_path_factory.mktemp("sets") / "set"
     with ShardWriter(made, rows_per_shard=40) as writer:
-        writer.add(drawn.cube, {**drawn.columns, **sigma, "split": part, "suspicion": "", "true_kind": ""})
+        writer.add(drawn.cube, {"suspicion": "", **drawn.columns, **sigma, "split": part, "true_kind": ""})
     return made
 
 
@@ -159,17 +159,20 @@ def renamed(drawn: Any, name: str) -> Any:
 def stored(made: Path, drawn: Any, part: str) -> Path:
     sigma = {f"sky_sigma_{plane}": drawn.sigma[:, i] for i, plane in enumerate(("science", "reference", "difference"))}
     with ShardWriter(made) as writer:
-        writer.add(drawn.cube, {**drawn.columns, **sigma, "split": part, "suspicion": "", "true_kind": ""})
+        writer.add(drawn.cube, {"suspicion": "", **drawn.columns, **sigma, "split": part, "true_kind": ""})
     return made
 
 
 def test_a_model_is_measured_on_sets_of_other_frames(folder, tmp_path):
     drawn = dataset(40, np.random.default_rng(9), size=21, pairs=5)
-    other = stored(tmp_path / "other", renamed(drawn, "b"), "")
+    apart = renamed(drawn, "b")
+    failed = np.where(np.arange(40) % 4, "flagged", "flagged,failed_image")
+    other = stored(tmp_path / "other", replace(apart, columns={**apart.columns, "suspicion": failed}), "")
     result = call("--data", folder, "--out", tmp_path / "model", *SET, "--epochs", 1, "--test", other)
     assert result.exit_code == 0, result.output
     metrics = read_model(tmp_path / "model")[0].metrics
-    assert {"test", "other", "other_default_chain"} <= set(metrics)
+    assert set(metrics) == {"test", "other", "other_default_chain", "other_accepted"}
+    assert metrics["other_accepted"]["n_real"] + metrics["other_accepted"]["n_bogus"] == 30
     assert metrics["other"]["n_real"] + metrics["other"]["n_bogus"] == 40
     assert metrics["other_default_chain"]["n_real"] + metrics["other_default_chain"]["n_bogus"] == 26
 

@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 from gueststar.cli.main import app
 from gueststar.datasets.simulated import SimulatedPairs, SimulateSet, parts_in_turn, simulate_dataset
 from gueststar.errors import InputError, OutputError
+from gueststar.quality import Quality
 from gueststar.realbogus.stored import open_dataset
 from gueststar.simulate.survey import Survey
+from gueststar.training import passes
 from gueststar.training.chains import chip_survey
 from small_pairs import SURVEY, small_pairs
 
@@ -58,6 +60,16 @@ def test_a_chip_has_its_own_faults_in_every_pair():
     assert one.ellipticity != other.ellipticity
     assert SURVEY.hot_pixels / 3 <= one.hot_pixels <= 3 * SURVEY.hot_pixels
     assert chip_survey(SURVEY, 1.0, rng(1)) == SURVEY
+
+
+def test_rows_of_an_image_that_a_night_would_refuse_are_marked(made, tmp_path, monkeypatch):
+    """A chain that is worse on purpose may fail gates; the set tells, and such rows can be left out."""
+    assert set(made["suspicion"][made["chain"] == "default"]) == {""}
+    monkeypatch.setattr(passes, "Quality", lambda: Quality(candidates=1.0))
+    few = PAIRS.model_copy(update={"n_pairs": 1, "workers": 1})
+    refused = simulate_dataset(tmp_path / "set", SimulateSet(pairs=few, split=(0, 0, 1)))
+    assert set(refused["suspicion"]) == {"failed_image"}
+    assert len(open_dataset(refused.folder, exclude=("failed_image",))) == 0
 
 
 def test_real_frames_go_to_the_first_part(tmp_path):

@@ -14,6 +14,7 @@ from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise, flagged, train_robust, two_stage
+from gueststar.realbogus.label_noise.corrected import CorrectedLoop, corrected_losses, share_of_reals
 from gueststar.realbogus.label_noise.flagged import flag, folds_of, without
 from gueststar.realbogus.label_noise.forget import (
     LARGEST_RATE,
@@ -31,11 +32,11 @@ from gueststar.realbogus.scalars import DEFAULT_SCALARS
 from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.stored import open_dataset
-from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.realbogus.train import Train, new_network, predict, train_network
 from gueststar.realbogus.training_rows import prepare
 from realbogus_stamps import dataset
 
-METHODS = ("naive", "coteach", "ensemble", "drop-flagged", "two-stage")
+METHODS = ("naive", "correct", "coteach", "ensemble", "drop-flagged", "two-stage")
 SHORT = Train(epochs=2, batch_size=64, stamp_size=21)
 FEW = {"folds": 2, "ramp_epochs": 1, "flag_above": 0.9}
 
@@ -116,6 +117,66 @@ def test_contamination_has_a_largest_value(rng):
     assert estimate_contamination(np.arange(400) % 2, rng.random(400)) == LARGEST_RATE
 
 
+# A loss that counts with wrong labels
+
+
+def test_the_losses_are_those_of_what_a_row_is_called(rng):
+    logits, rho = torch.from_numpy(rng.normal(0, 4, 50)), torch.from_numpy(rng.exponential(size=50))
+    chance_real = torch.sigmoid(logits)
+    called_real = chance_real / (1 + rho * chance_real)
+    both = [corrected_losses(logits, torch.full((50,), label), rho) for label in (1.0, 0.0)]
+    np.testing.assert_allclose(torch.exp(-both[0]), called_real, rtol=1e-9)
+    np.testing.assert_allclose(torch.exp(-both[1]), 1 - called_real, rtol=1e-6)
+
+
+def test_without_wrong_labels_the_losses_are_the_cross_entropy(rng):
+    logits, labels = torch.from_numpy(rng.normal(0, 6, 80)), torch.from_numpy(rng.integers(0, 2, 80).astype(float))
+    usual = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    np.testing.assert_allclose(corrected_losses(logits, labels, torch.zeros(80)), usual, atol=1e-12)
+
+
+def test_a_sure_real_among_the_artifacts_has_no_pull():
+    logits = torch.tensor([-30.0, 0.0, 30.0, 80.0], requires_grad=True)
+    losses = corrected_losses(logits, torch.zeros(4), torch.full((4,), 0.2))
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    assert float(losses[2].detach()) == pytest.approx(np.log(1 + 1 / 0.2), rel=1e-5)
+    assert float(logits.grad[1]) > 0.2
+    assert logits.grad[[0, 2, 3]].abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("share", [0.02, 0.15, 0.6])
+def test_the_share_of_reals_in_a_mixture_is_found(share):
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(0, 1, 600) + np.where(rng.random(600) < share, 3.0, 0.0)
+        found.append(share_of_reals(3.0 * x - 4.5))  # logarithm of N(3, 1) / N(0, 1)
+    assert np.mean(found) == pytest.approx(share, abs=3 * np.std(found) / np.sqrt(20))
+    assert np.std(found) < 0.04
+
+
+def test_true_artifacts_weigh_what_all_did_in_their_interval(drawn, split):
+    """With known shares: as much weight for what is left of class 0 as for class 0 when all of it was believed."""
+    rows = prepare(drawn, split, SHORT)
+    loop = CorrectedLoop(rows, new_network(rows, SHORT), SHORT, 0.2)
+    part = split.train
+    real, interval = rows.labels[part] > 0.5, loop.interval[part]
+    expected = 0.2 * (~real).sum() * np.bincount(interval[real], minlength=12) / real.sum()
+    shares = expected / np.bincount(interval[~real], minlength=12)
+    np.testing.assert_allclose(loop.shares, np.minimum(shares, 0.9), rtol=1e-6)
+    ratios = []
+    for number in np.unique(interval):
+        inside = interval == number
+        w0, w1 = (rows.weights[part][inside & own].sum() for own in (~real, real))
+        new0, new1 = (loop.row_weights[part][inside & own].sum() for own in (~real, real))
+        true0, misnamed = (1 - loop.shares[number]) * new0, loop.shares[number] * new0
+        assert true0 / new1 == pytest.approx(w0 / w1, rel=1e-5)
+        assert loop.rho[part][inside] == pytest.approx(misnamed / new1, rel=1e-5)
+        ratios.append(true0 / new1)
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.01)
+
+
 # Whole trainings
 
 
@@ -175,7 +236,7 @@ def test_networks_that_see_different_things_have_no_mean():
         MeanNet([RealBogusNet(DEFAULT_SCALARS, size=21), RealBogusNet(DEFAULT_SCALARS, size=23)])
 
 
-@pytest.mark.parametrize("method", ["coteach", "drop-flagged", "two-stage"])
+@pytest.mark.parametrize("method", ["correct", "coteach", "drop-flagged", "two-stage"])
 def test_sets_on_disk_train_the_same(drawn, tmp_path, method):
     parts = split_groups(drawn.columns, rng=np.random.default_rng(2))
     names = np.empty(len(drawn), "U10")
@@ -198,7 +259,9 @@ def test_what_cannot_be_learnt_from_is_refused(drawn, split):
                 train_robust(relabelled(drawn, np.full(len(drawn), value)), split, SHORT, noise)
         with pytest.raises(InputError, match="label 2: 1 is real, 0 artifact"):
             train_robust(relabelled(drawn, drawn.labels * 2), split, SHORT, noise)
-    with pytest.raises(ConfigError, match="label_noise.*'naive', 'coteach', 'ensemble', 'drop-flagged' or 'two-stage'"):
+    with pytest.raises(
+        ConfigError, match="label_noise.*'naive', 'correct', 'coteach', 'ensemble', 'drop-flagged' or 'two-"
+    ):
         LabelNoise.parse({"method": "nnpu"}, source="label_noise")
 
 
@@ -260,6 +323,22 @@ def test_coteaching_leaves_out_most_planted_wrong_labels(planted):
     planted_here = np.intersect1d(rows, wrong)
     assert np.isin(planted_here, marked).mean() > 0.75
     assert np.isin(marked, wrong).mean() > 0.6
+
+
+def test_a_corrected_loss_calls_planted_reals_real(planted):
+    """The share among the artifacts is found, and the wrong labels are not learnt, which they are when believed."""
+    data, parts, wrong = planted
+    trained = train_robust(data, parts, EASY, LabelNoise(method="correct"))
+    facts = trained.label_noise
+    limits, shares = np.array(facts["snr_limits"]), np.array(facts["share_of_each_interval"])
+    rows = parts.train[data.labels[parts.train] == 0]
+    of_row = shares[np.searchsorted(limits, np.abs(data["snr"][rows]), side="right")]
+    assert of_row.mean() == pytest.approx(np.isin(rows, wrong).mean(), abs=0.06)
+    misnamed, true = np.intersect1d(rows, wrong), np.setdiff1d(rows, wrong)
+    assert np.mean(predict(trained.network, data, misnamed) > 0) > 0.85
+    assert np.mean(predict(trained.network, data, true) > 0) < 0.06
+    given = train_robust(data, parts, QUICK, LabelNoise(method="correct", forget_rate=0.1)).label_noise
+    assert given["shares_from"] == "given"
 
 
 def test_flagged_rows_are_mostly_planted_ones(planted):

@@ -24,7 +24,7 @@ from gueststar.realbogus.watch import Watch
 from realbogus_stamps import dataset
 
 TINY = Train(epochs=3, batch_size=16, stamp_size=15, seed=2)
-METHODS = ("naive", "coteach", "ensemble", "drop-flagged", "two-stage")
+METHODS = ("naive", "correct", "coteach", "ensemble", "drop-flagged", "two-stage")
 NOISE = MappingProxyType(
     {name: LabelNoise(method=name, folds=2, ramp_epochs=2, flag_above=0.9, flag_reals=False) for name in METHODS}
 )

@@ -107,7 +107,16 @@ class Quality(Options):
         -------
         QualityReport
         """
-        numbers = _measured(science, reference, difference, candidates)
+        return self.judged(_measured(science, reference, difference, candidates))
+
+    def judged(self, numbers: Mapping[str, Fact]) -> QualityReport:
+        """Judge numbers that were measured before, by these limits.
+
+        Parameters
+        ----------
+        numbers : mapping
+            Those of a report, by name.
+        """
         failed: list[tuple[bool, float, str, str]] = []
         for cause, (name, unit, option) in CAUSES.items():
             value, limit = numbers[name], float(getattr(self, option))

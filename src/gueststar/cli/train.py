@@ -66,7 +66,7 @@ def train(
         typer.Option(
             "--labels",
             metavar="METHOD",
-            help="Against wrong labels: naive, coteach, ensemble, drop-flagged or two-stage.",
+            help="Against wrong labels: naive, correct, coteach, ensemble, drop-flagged or two-stage.",
         ),
     ] = None,
     network: Annotated[

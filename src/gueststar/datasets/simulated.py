@@ -124,7 +124,7 @@ def _add(writer: ShardWriter, piece: Dataset, *, chip: str, part: str) -> None:
     sigma = {name: piece.sigma[:, i] for i, name in enumerate(SIGMA_COLUMNS)}
     real = piece.labels == 1
     more = {
-        "split": part, "suspicion": "", "chip": chip, "true_kind": np.where(real, piece["kind"].astype("U16"), ""),
+        "split": part, "chip": chip, "true_kind": np.where(real, piece["kind"].astype("U16"), ""),
         "image": piece["tile"],
     }  # fmt: skip
     writer.add(np.asarray(piece.cube), {**piece.columns, **sigma, **more})

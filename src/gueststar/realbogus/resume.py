@@ -70,6 +70,7 @@ class LoopState:
             "history": [list(astuple(epoch)) for epoch in self.history],
             "logits": torch.from_numpy(self.logits),
             "best_state": self.best_state,
+            "more": loop.more_state(),
         }
         return found if self.stopped else found | {"machinery": machinery(loop), "draws": draws(loop.options.device)}
 
@@ -85,6 +86,7 @@ class LoopState:
         made = cls(**{name: kept[name] for name in _PLAIN})
         made.history, made.logits = epochs_of(kept["history"]), kept["logits"].numpy()
         made.best_state = dict(kept["best_state"])
+        loop.set_more_state(kept.get("more", {}))
         if not made.stopped:
             set_machinery(loop, kept["machinery"])
             set_draws(kept["draws"])

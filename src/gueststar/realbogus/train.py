@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -179,6 +180,13 @@ class Loop:
     def state(self) -> dict[str, Tensor]:
         """A copy of the weights on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+
+    def more_state(self) -> dict[str, Any]:
+        """Tensors and plain values beside weights and optimiser from which a kind of training goes on."""
+        return {}
+
+    def set_more_state(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what `more_state` gave."""
 
     def judge(
         self, train_loss: float, logits: NDArray[np.float32], weights: NDArray[np.floating[Any]] | None = None

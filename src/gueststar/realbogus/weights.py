@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["class_weights", "matched_weights"]
+__all__ = ["INTERVALS", "class_weights", "matched_weights", "snr_intervals"]
+
+INTERVALS = 12  #: of signal to noise, with as many rows in each
 
 
 def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -25,8 +27,13 @@ def class_weights(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     return np.asarray(labels.size / (2.0 * counts[labels]), np.float32)
 
 
+def snr_intervals(snr: NDArray[np.float64], *, n_bins: int = INTERVALS) -> NDArray[np.float64]:
+    """Limits between intervals of signal to noise that hold equal numbers of rows, shape (n_bins - 1,)."""
+    return np.asarray(np.quantile(snr, np.linspace(0, 1, n_bins + 1)[1:-1]))
+
+
 def matched_weights(
-    labels: NDArray[np.integer], snr: NDArray[np.float64], *, n_bins: int = 12, largest: float = 10.0
+    labels: NDArray[np.integer], snr: NDArray[np.float64], *, n_bins: int = INTERVALS, largest: float = 10.0
 ) -> NDArray[np.float32]:
     """In every interval of `snr` both classes weigh the same; mean weight 1.
 
@@ -46,8 +53,7 @@ def matched_weights(
     -------
     ndarray, shape (n,), float32
     """
-    edges = np.quantile(snr, np.linspace(0, 1, n_bins + 1)[1:-1])
-    interval = np.searchsorted(edges, snr, side="right")
+    interval = np.searchsorted(snr_intervals(snr, n_bins=n_bins), snr, side="right")
     weights = class_weights(labels).astype(np.float64)
     for number in range(n_bins):
         inside = interval == number

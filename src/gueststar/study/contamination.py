@@ -38,6 +38,7 @@ __all__ = ["ContaminationStudy"]
 _METHODS = {
     "naive": ("all labels are believed", 1.0),
     "ensemble": ("the mean of two networks that believe all labels", 2.0),
+    "correct": ("the loss counts with reals among the artifacts of each interval of signal to noise", 1.0),
     "drop-flagged": ("artifacts that networks trained on other rows call real are left out", 5.0),
     "coteach": ("two networks, each leaves out the artifacts that the other finds most like reals", 2.0),
     "two-stage": ("flagged artifacts become unlabelled rows of a second training", 7.0),

@@ -14,6 +14,7 @@ from gueststar.align.register import Registration, register
 from gueststar.errors import QualityError
 from gueststar.options import Options
 from gueststar.pipeline import PairResult, process_pair
+from gueststar.quality import Quality
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.labels import changes_table, label_candidates
 from gueststar.simulate.inject import Injected, draw_artificial_reals, inject
@@ -167,7 +168,12 @@ def labelled_rows(
     new["change_e"] = new["flux_e"]
     changes = changes_table(truth, new, _on_science(old, *before, chain, result))
     labels = label_candidates(result.candidates, changes, fwhm=result.difference.psf.fwhm)
-    rows = {"label": labels.label, "kind": labels.kind, "true_snr": labels.true_snr, "chain": chain.name}
+    # What a chain that is worse on purpose was allowed to leave is still what a night would refuse.
+    refused = "" if Quality().judged(result.quality.numbers).passed else "failed_image"
+    rows = {
+        "label": labels.label, "kind": labels.kind, "true_snr": labels.true_snr, "chain": chain.name,
+        "suspicion": refused,
+    }  # fmt: skip
     found = Dataset.from_candidates(result.candidates, result.stamps, rows | origin.model_dump())
     artifacts = rng.permutation(np.flatnonzero(labels.label == 0))
     return found.select(np.sort(np.setdiff1d(np.arange(len(found)), artifacts[options.artifacts_most :])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.package import judge
 from gueststar.realbogus.split import GROUP_COLUMNS
 from gueststar.realbogus.stored import StoredDataset
+from gueststar.realbogus.suspicion import has_reason
 
 __all__ = ["check_tests", "rows_to_test", "tested"]
 
@@ -46,23 +47,32 @@ def check_tests(trained_on: StoredDataset, tests: Mapping[str, StoredDataset]) -
 
 
 def tested(model: LoadedModel, tests: Mapping[str, StoredDataset]) -> dict[str, Any]:
-    """Quality on each set, and on the rows of its default chain alone where other chains made some of them.
+    """Quality on each set, and on those of its rows that the default chain made, or whose image a night would accept.
 
     Returns
     -------
     dict
-        Name of a set, or ``NAME_default_chain``, to the plain values of `gueststar.realbogus.package.judge`.
+        Name of a set, or ``NAME_default_chain`` where other chains made some of its rows, or ``NAME_accepted`` where
+        the images of some of its rows failed a quality gate (their suspicion is ``failed_image``), to the plain values
+        of `gueststar.realbogus.package.judge`.
     """
     found: dict[str, Any] = {}
     for name, data in tests.items():
         rows = rows_to_test(data)
         found[name] = judge(model, data, rows, name=name)[1]
-        if "chain" not in data.column_names:
-            continue
-        usual = rows[np.asarray(data["chain"])[rows] == "default"]
-        if 0 < usual.size < rows.size:
-            found[f"{name}_default_chain"] = judge(model, data, usual, name=f"{name}, default chain")[1]
+        for words, some in _subsets(data, rows):
+            if 0 < some.size < rows.size:
+                found[f"{name}_{words.replace(' ', '_')}"] = judge(model, data, some, name=f"{name}, {words}")[1]
     return found
+
+
+def _subsets(data: StoredDataset, rows: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Rows that are measured by themselves, with what they are."""
+    if "chain" in data.column_names:
+        codes, texts = data.codes("chain")
+        yield "default chain", rows[np.array([text == "default" for text in texts], bool)[codes[rows]]]
+    codes, texts = data.codes("suspicion")
+    yield "accepted", rows[~np.array([has_reason(text, ("failed_image",)) for text in texts], bool)[codes[rows]]]
 
 
 def rows_to_test(data: StoredDataset) -> NDArray[np.int64]:

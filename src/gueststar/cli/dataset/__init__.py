@@ -6,6 +6,7 @@ import typer
 
 from gueststar.cli.dataset.build import build
 from gueststar.cli.dataset.exchange import export, import_
+from gueststar.cli.dataset.join import join
 from gueststar.cli.dataset.shown import info, verify
 from gueststar.cli.dataset.simulate import simulate
 
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command("build")(build)
 app.command("simulate")(simulate)
+app.command("join")(join)
 app.command("import")(import_)
 app.command("export")(export)
 app.command("info")(info)

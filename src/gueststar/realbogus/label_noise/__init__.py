@@ -7,6 +7,7 @@ here but the last doubts class 0 alone.
 - ``naive``: all labels are believed.
 - ``ensemble``: two networks of different seed, believed alike; their mean logit is the model. It tells what a second
   network alone is worth.
+- ``correct``: the loss counts with wrong labels, `gueststar.realbogus.label_noise.corrected`.
 - ``coteach``: asymmetric co-teaching, ``label_noise.coteach``.
 - ``drop-flagged``: rows that networks trained on other rows call real are left out,
   ``label_noise.flagged``.
@@ -38,19 +39,21 @@ __all__ = ["LabelNoise", "train_robust"]
 class LabelNoise(Options):
     """What is done about real sources among the artifacts that are trained on."""
 
-    method: Literal["naive", "coteach", "ensemble", "drop-flagged", "two-stage"] = Field(
+    method: Literal["naive", "correct", "coteach", "ensemble", "drop-flagged", "two-stage"] = Field(
         "naive",
-        description="'naive': labels are believed; 'coteach': two networks, each leaves out the artifacts that the "
-        "other finds most like reals; 'ensemble': the mean of two networks that believe the labels; 'drop-flagged': "
-        "artifacts that networks trained on other rows call real are left out; 'two-stage': rows that such networks "
-        "contradict lose their label, and the network is kept smooth around all rows",
+        description="'naive': labels are believed; 'correct': the loss counts with reals among the artifacts, as many "
+        "in each interval of signal to noise as the scores of the validation part tell; 'coteach': two networks, each "
+        "leaves out the artifacts that the other finds most like reals; 'ensemble': the mean of two networks that "
+        "believe the labels; 'drop-flagged': artifacts that networks trained on other rows call real are left out; "
+        "'two-stage': rows that such networks contradict lose their label, and the network is kept smooth around all "
+        "rows",
     )
     forget_rate: float | None = Field(
         None,
         ge=0,
         le=0.5,
-        description="coteach: share of the artifacts that is left out; none: the share of reals among the artifacts, "
-        "estimated from the scores of the validation part after every pass",
+        description="coteach: share of the artifacts that is left out; correct: share that is real, with the signal to "
+        "noise of class 1; none: estimated from the scores of the validation part after every pass",
     )
     ramp_epochs: int = Field(
         5,
@@ -122,9 +125,13 @@ def train_robust(
     InputError
         When a label is unknown, a part lacks one of the classes, or groups cross.
     """
-    from gueststar.realbogus.label_noise import coteach, ensemble, flagged, two_stage
+    from gueststar.realbogus.label_noise import corrected, coteach, ensemble, flagged, two_stage
 
     options, noise = options or Train(), noise or LabelNoise()
+    if noise.method == "correct":
+        return corrected.train(
+            dataset, split, options, forget_rate=noise.forget_rate, scalars=scalars, progress=progress, watch=watch
+        )
     if noise.method == "coteach":
         return coteach.train(
             dataset, split, options, forget_rate=noise.forget_rate, ramp_epochs=noise.ramp_epochs,
