@@ -14,15 +14,10 @@ from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise, flagged, train_robust, two_stage
-from gueststar.realbogus.label_noise.corrected import CorrectedLoop, corrected_losses, share_of_reals
+from gueststar.realbogus.label_noise.corrected import CorrectedLoop, corrected_losses
 from gueststar.realbogus.label_noise.flagged import flag, folds_of, without
-from gueststar.realbogus.label_noise.forget import (
-    LARGEST_RATE,
-    estimate_contamination,
-    forgotten,
-    kept_weights,
-    ramp,
-)
+from gueststar.realbogus.label_noise.forget import LARGEST_RATE, estimate_contamination, ramp
+from gueststar.realbogus.label_noise.shares import Shares
 from gueststar.realbogus.label_noise.two_stage import smoothness
 from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.manifest import SIGMA_COLUMNS
@@ -58,41 +53,66 @@ def relabelled(data, labels):
 # Which rows, and how many
 
 
-def test_the_artifacts_of_the_largest_losses_are_left_out(rng):
-    labels = rng.integers(0, 2, 200)
-    losses = rng.exponential(size=200)
-    marked = forgotten(losses, labels, 0.15)
-    artifacts = labels == 0
-    assert marked.sum() == round(0.15 * artifacts.sum())
-    assert losses[marked].min() > losses[artifacts & ~marked].max()
+@pytest.fixture
+def shares(drawn, split):
+    return Shares(prepare(drawn, split, SHORT), 0.3)
 
 
-def test_a_real_is_never_left_out_however_large_its_loss(rng):
-    labels = rng.integers(0, 2, 200)
-    losses = np.where(labels == 1, 1e6, rng.random(200))
-    for rate in (0.0, 0.1, 0.5, 1.0):
-        assert not forgotten(losses, labels, rate)[labels == 1].any()
+def test_in_every_interval_the_artifacts_that_score_highest_are_left_out(drawn, split, shares, rng):
+    part = split.train
+    logits = rng.normal(size=part.size)
+    marked = shares.most_real("train", part, logits)
+    real, interval = drawn.labels[part] == 1, shares.interval[part]
+    assert not marked[real].any()
+    for number in range(12):
+        own = ~real & (interval == number)
+        assert marked[own].sum() == min(np.floor(shares.values["train"][number] * own.sum() + 0.5), own.sum() - 1)
+        if marked[own].any():
+            assert logits[own & marked].min() > logits[own & ~marked].max()
+    assert shares.most_real("train", part, logits, ramp=0.5).sum() == pytest.approx(marked.sum() / 2, abs=6)
 
 
-def test_one_artifact_is_always_left_and_none_is_no_error():
-    assert forgotten(np.arange(3.0), np.array([0, 0, 1]), 1.0).tolist() == [False, True, False]
-    assert not forgotten(np.arange(3.0), np.ones(3), 0.5).any()
-    assert not forgotten(np.arange(3.0), np.zeros(3), 0.0).any()
+def test_a_real_is_never_left_out_and_one_artifact_stays(drawn, split, shares):
+    shares.values["train"] = np.full(12, 1.0)
+    marked = shares.most_real("train", split.train, np.zeros(split.train.size))
+    real, interval = drawn.labels[split.train] == 1, shares.interval[split.train]
+    assert not marked[real].any()
+    assert all((~marked[~real & (interval == number)]).sum() == 1 for number in np.unique(interval[~real]))
+    shares.values["train"] = np.zeros(12)
+    assert not shares.most_real("train", split.train, np.zeros(split.train.size)).any()
 
 
-def test_equal_losses_are_left_out_in_their_order():
-    assert forgotten(np.zeros(4), np.zeros(4), 0.5).tolist() == [True, True, False, False]
+def test_equal_scores_are_left_out_in_their_order(drawn, split, shares):
+    shares.values["train"] = np.full(12, 0.5)
+    marked = shares.most_real("train", split.train, np.zeros(split.train.size))
+    for number in range(12):
+        own = np.flatnonzero((drawn.labels[split.train] == 0) & (shares.interval[split.train] == number))
+        assert not np.diff(marked[own].astype(int)).max(initial=0) > 0
 
 
-def test_the_artifacts_left_weigh_what_all_did(rng):
-    labels, weights = rng.integers(0, 2, 100), rng.random(100)
-    marked = forgotten(rng.random(100), labels, 0.2)
-    before = weights.copy()
-    kept = kept_weights(weights, labels, marked)
-    np.testing.assert_array_equal(weights, before)
+def test_what_is_left_of_the_artifacts_of_an_interval_weighs_what_all_did(drawn, split, shares, rng):
+    part, before = split.train, shares.rows.weights.copy()
+    marked = shares.most_real("train", part, rng.normal(size=part.size))
+    kept = shares.kept_weights(part, marked)
+    np.testing.assert_array_equal(shares.rows.weights, before)
+    real, interval = drawn.labels[part] == 1, shares.interval[part]
     assert (kept[marked] == 0).all()
-    np.testing.assert_allclose(kept[labels == 1], weights[labels == 1], rtol=1e-6)
-    assert kept[labels == 0].sum() == pytest.approx(weights[labels == 0].sum(), rel=1e-5)
+    np.testing.assert_allclose(kept[real], before[part][real], rtol=1e-6)
+    for number in range(12):
+        own = ~real & (interval == number)
+        assert kept[own].sum() == pytest.approx(before[part][own].sum(), rel=1e-5)
+
+
+def test_given_shares_have_the_signal_to_noise_of_reals(drawn, split, shares):
+    part = split.train
+    real, interval = drawn.labels[part] == 1, shares.interval[part]
+    reals, artifacts = (np.bincount(interval[own], minlength=12) for own in (real, ~real))
+    expected = 0.3 * artifacts.sum() * reals / reals.sum() / np.maximum(artifacts, 1)
+    np.testing.assert_allclose(shares.values["train"], np.minimum(expected, 0.9))
+    assert shares.total == pytest.approx(0.3, abs=0.03)
+    before = shares.values["train"].copy()
+    shares.estimate(np.zeros(shares.sample.size), np.zeros(split.validation.size))
+    np.testing.assert_array_equal(shares.values["train"], before)
 
 
 def test_the_share_grows_to_the_forget_rate_and_stays():
@@ -145,32 +165,18 @@ def test_a_sure_real_among_the_artifacts_has_no_pull():
     assert logits.grad[[0, 2, 3]].abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("share", [0.02, 0.15, 0.6])
-def test_the_share_of_reals_in_a_mixture_is_found(share):
-    found = []
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        x = rng.normal(0, 1, 600) + np.where(rng.random(600) < share, 3.0, 0.0)
-        found.append(share_of_reals(3.0 * x - 4.5))  # logarithm of N(3, 1) / N(0, 1)
-    assert np.mean(found) == pytest.approx(share, abs=3 * np.std(found) / np.sqrt(20))
-    assert np.std(found) < 0.04
-
-
 def test_true_artifacts_weigh_what_all_did_in_their_interval(drawn, split):
     """With known shares: as much weight for what is left of class 0 as for class 0 when all of it was believed."""
     rows = prepare(drawn, split, SHORT)
     loop = CorrectedLoop(rows, new_network(rows, SHORT), SHORT, 0.2)
     part = split.train
-    real, interval = rows.labels[part] > 0.5, loop.interval[part]
-    expected = 0.2 * (~real).sum() * np.bincount(interval[real], minlength=12) / real.sum()
-    shares = expected / np.bincount(interval[~real], minlength=12)
-    np.testing.assert_allclose(loop.shares, np.minimum(shares, 0.9), rtol=1e-6)
+    real, interval = rows.labels[part] > 0.5, loop.shares.interval[part]
     ratios = []
     for number in np.unique(interval):
         inside = interval == number
         w0, w1 = (rows.weights[part][inside & own].sum() for own in (~real, real))
         new0, new1 = (loop.row_weights[part][inside & own].sum() for own in (~real, real))
-        true0, misnamed = (1 - loop.shares[number]) * new0, loop.shares[number] * new0
+        true0, misnamed = (1 - loop.shares.values["train"][number]) * new0, loop.shares.values["train"][number] * new0
         assert true0 / new1 == pytest.approx(w0 / w1, rel=1e-5)
         assert loop.rho[part][inside] == pytest.approx(misnamed / new1, rel=1e-5)
         ratios.append(true0 / new1)
@@ -226,7 +232,7 @@ def test_the_mean_of_both_is_a_model(drawn, split):
     own = [predict(member, drawn, split.test) for member in trained.network.members]
     assert np.abs(own[0] - own[1]).max() > 1e-3
     np.testing.assert_allclose(predict(trained.network, drawn, split.test), np.mean(own, axis=0), atol=1e-5)
-    assert trained.label_noise["forget_rate"] == 0.1
+    assert trained.label_noise["forget_rate"] == pytest.approx(0.1, abs=0.01)
     assert trained.label_noise["forget_rate_from"] == "given"
     assert len(onnx_bytes(trained.network)) > 0
 
@@ -318,8 +324,9 @@ def test_coteaching_leaves_out_most_planted_wrong_labels(planted):
     assert facts["forget_rate"] == pytest.approx(0.15, abs=0.07)
     assert facts["left_out_share_of_each_epoch"][0] == 0
     # What it would leave out of the rows it was trained on.
-    rows = parts.train
-    marked = rows[forgotten(predict(trained.network, data, rows), data.labels[rows], facts["forget_rate"])]
+    rows, found = parts.train, Shares(prepare(data, parts, EASY), None)
+    found.values["train"] = np.array(facts["forget_rate_of_each_interval"])
+    marked = rows[found.most_real("train", rows, predict(trained.network, data, rows))]
     planted_here = np.intersect1d(rows, wrong)
     assert np.isin(planted_here, marked).mean() > 0.75
     assert np.isin(marked, wrong).mean() > 0.6

@@ -27,6 +27,7 @@ from gueststar_docs.label_suspects import label_suspects
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.missed import missed_steps
 from gueststar_docs.model_card import model_card_page
+from gueststar_docs.noise_peaks import noise_peaks
 from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.simulated import simulated_night_page, simulator_page
 from gueststar_docs.studies import finetune_table, study_results
@@ -68,6 +69,7 @@ def generated_pages() -> dict[str, str]:
         "drift_measured.inc": drift_figures(),
         "label_suspects.inc": label_suspects(),
         "missed_steps.inc": missed_steps(),
+        "noise_peaks.inc": noise_peaks(),
         "study_results.inc": study_results(),
         "finetune.inc": finetune_table(),
         "simulator.rst": simulator_page(),

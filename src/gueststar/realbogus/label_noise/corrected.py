@@ -16,11 +16,7 @@ The losses are -log q1 and -log q0. A misnamed real that the network is sure of 
 and no pull on the weights; an artifact that is hard to tell, which a method that leaves out the largest losses leaves
 out, too, keeps all the pull that its chance of being one deserves. With rho = 0 it is the usual cross-entropy.
 
-The shares c are estimated after every pass from the scores of the validation part. In an interval the scores of class 0
-are a mixture of those of true artifacts and of reals, f1 / f0 = p / (1 - p) W0 / W1, and c has the largest likelihood
-where it is the mean chance of being real of its rows (expectation and maximisation; Saerens et al. 2002, Neural
-Computation 14, 21). A network that has learnt wrong labels is too cautious for that, so after the first pass the share
-is bounded by ratios of shares above thresholds instead (`forget.estimate_contamination`).
+The shares c are those of `label_noise.shares`, estimated after every pass.
 """
 
 from __future__ import annotations
@@ -38,8 +34,9 @@ from torch.nn.functional import softplus
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.deterministic import deterministic
 from gueststar.realbogus.feed import Batch
-from gueststar.realbogus.label_noise.forget import estimate_contamination
+from gueststar.realbogus.label_noise.shares import Shares
 from gueststar.realbogus.network import StampNet
+from gueststar.realbogus.predict import predict
 from gueststar.realbogus.scalars import DEFAULT_SCALARS, Scalar
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.train import Loop, new_network
@@ -47,12 +44,9 @@ from gueststar.realbogus.train_options import Train
 from gueststar.realbogus.trained import Epoch, Progress, Trained
 from gueststar.realbogus.training_rows import TrainingRows, prepare
 from gueststar.realbogus.watch import Watch
-from gueststar.realbogus.weights import INTERVALS, snr_intervals
+from gueststar.realbogus.weights import INTERVALS
 
-__all__ = ["CorrectedLoop", "corrected_losses", "share_of_reals", "train"]
-
-LARGEST_SHARE = 0.9  #: no interval counts with more reals among its artifacts
-_FEWEST = 30  # rows of each class from which an interval has a share of its own
+__all__ = ["CorrectedLoop", "corrected_losses", "train"]
 
 
 def train(
@@ -73,8 +67,9 @@ def train(
     facts = {
         "method": "correct",
         "shares_from": "the scores of the validation part" if forget_rate is None else "given",
-        "snr_limits": [float(limit) for limit in loop.limits],
-        "share_of_each_interval": [float(share) for share in loop.shares],
+        "share": loop.shares.total,
+        "snr_limits": loop.shares.limits.tolist(),
+        "share_of_each_interval": loop.shares.values["train"].tolist(),
     }
     return replace(trained, label_noise=facts)
 
@@ -84,13 +79,7 @@ class CorrectedLoop(Loop):
 
     def __init__(self, rows: TrainingRows, network: StampNet, options: Train, rate: float | None) -> None:
         super().__init__(rows, network, options)
-        self.given = rate
-        strength = np.abs(np.asarray(rows.dataset["snr"], np.float64))
-        self.limits = snr_intervals(strength[rows.parts["train"]])
-        self.interval = np.searchsorted(self.limits, strength, side="right")
-        self.shares = np.zeros(INTERVALS)
-        if rate is not None:
-            self.shares = self._as_reals(rate)
+        self.shares = Shares(rows, rate)
         self.row_weights, self.rho = self._applied()
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -107,20 +96,20 @@ class CorrectedLoop(Loop):
         self, train_loss: float, logits: NDArray[np.float32], weights: NDArray[np.floating[Any]] | None = None
     ) -> Epoch:
         """Estimate the shares anew, and measure this pass and the best so far with them."""
-        if self.given is None:
-            self.shares = self._estimated(logits, first=not self.at.history)
-            self.row_weights, self.rho = self._applied()
-            if self.at.best_state:
-                self.at.best_loss = self._validation_loss(self.at.logits)
+        if self.shares.given is None:
+            self.shares.estimate(predict(self.network, self.rows.dataset, self.shares.sample), logits)
+        self.row_weights, self.rho = self._applied()
+        if self.at.best_state:
+            self.at.best_loss = self._validation_loss(self.at.logits)
         return replace(super().judge(train_loss, logits), validation_loss=self._validation_loss(logits))
 
     def more_state(self) -> dict[str, Any]:
         """The shares as they are now."""
-        return {"shares": [float(share) for share in self.shares]}
+        return {"shares": {name: values.tolist() for name, values in self.shares.values.items()}}
 
     def set_more_state(self, kept: Mapping[str, Any]) -> None:
         """Take the shares from there."""
-        self.shares = np.asarray(kept["shares"])
+        self.shares.values = {name: np.array(values) for name, values in kept["shares"].items()}
         self.row_weights, self.rho = self._applied()
 
     def _validation_loss(self, logits: NDArray[np.float32]) -> float:
@@ -130,7 +119,7 @@ class CorrectedLoop(Loop):
 
     def _sums(self, part: NDArray[np.int64]) -> NDArray[np.float64]:
         """Summed weights of artifacts and reals in every interval, shape (2, intervals)."""
-        labels, weights, interval = self.rows.labels[part] > 0.5, self.rows.weights[part], self.interval[part]
+        labels, weights, interval = self.rows.labels[part] > 0.5, self.rows.weights[part], self.shares.interval[part]
         return np.stack([np.bincount(interval[own], weights[own], INTERVALS) for own in (~labels, labels)])
 
     def _applied(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -139,40 +128,14 @@ class CorrectedLoop(Loop):
         for name in ("train", "validation"):
             part = self.rows.parts[name]
             artifacts, reals = self._sums(part)
-            shares = np.where(reals > 0, self.shares, 0.0)
+            shares, interval = np.where(reals > 0, self.shares.values[name], 0.0), self.shares.interval[part]
             gain = 1.0 / (1.0 - shares)
             of_interval = shares * gain * artifacts / np.where(reals > 0, reals, 1.0)
-            rho[part] = of_interval[self.interval[part]]
-            own = np.where(self.rows.labels[part] > 0.5, 1.0, gain[self.interval[part]])
+            rho[part] = of_interval[interval]
+            own = np.where(self.rows.labels[part] > 0.5, 1.0, gain[interval])
             weights[part] *= own
             weights[part] /= weights[part].mean()
         return weights.astype(np.float32), rho.astype(np.float32)
-
-    def _as_reals(self, rate: float) -> NDArray[np.float64]:
-        """Shares by interval when a share of all artifacts is real, with the signal to noise of class 1."""
-        part = self.rows.parts["train"]
-        labels, interval = self.rows.labels[part] > 0.5, self.interval[part]
-        reals, artifacts = (np.bincount(interval[own], minlength=INTERVALS) for own in (labels, ~labels))
-        expected = rate * artifacts.sum() * reals / max(int(reals.sum()), 1)
-        return np.asarray(np.clip(expected / np.maximum(artifacts, 1), 0.0, LARGEST_SHARE))
-
-    def _estimated(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float64]:
-        """Shares by interval from the scores of the validation part."""
-        part = self.rows.parts["validation"]
-        labels, interval = self.rows.labels[part] > 0.5, self.interval[part]
-        general = self._as_reals(estimate_contamination(labels, logits))
-        artifacts, reals = self._sums(part)
-        shares = general.copy()
-        for number in range(INTERVALS):
-            inside = interval == number
-            if min((inside & labels).sum(), (inside & ~labels).sum()) < _FEWEST:
-                continue
-            if first:
-                shares[number] = estimate_contamination(labels[inside], logits[inside])
-            else:
-                ratio = logits[inside & ~labels] - np.log(reals[number] / artifacts[number])
-                shares[number] = share_of_reals(ratio, start=max(self.shares[number], 0.01))
-        return np.clip(shares, 0.0, LARGEST_SHARE)
 
 
 def corrected_losses(logits: Tensor, labels: Tensor, rho: Tensor) -> Tensor:
@@ -195,30 +158,3 @@ def corrected_losses(logits: Tensor, labels: Tensor, rho: Tensor) -> Tensor:
     denominator = softplus(logits + torch.log1p(rho))
     called_artifact = torch.where(rho > 0, softplus(logits + torch.log(rho.clamp_min(1e-12))), torch.zeros_like(rho))
     return denominator - torch.where(labels > 0.5, logits, called_artifact)
-
-
-def share_of_reals(ratios: NDArray[np.floating[Any]], *, start: float = 0.1, steps: int = 200) -> float:
-    """Share of reals in a mixture that has the largest likelihood.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (n,)
-        Logarithm of how much more often a real is as a row is than an artifact.
-    start : float
-        A first share, above 0.
-    steps : int
-        At most.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-    """
-    share, ratio = start, np.asarray(ratios, np.float64)
-    for _ in range(steps):
-        odds = ratio + np.log(share / (1.0 - share))
-        after = float(np.clip(np.mean(1.0 / (1.0 + np.exp(-np.clip(odds, -50, 50)))), 1e-6, 1.0 - 1e-6))
-        if abs(after - share) < 1e-6:
-            break
-        share = after
-    return after

@@ -1,4 +1,4 @@
-"""Which artifacts are left out, and how many: the forget rate, its ramp, and its estimate from scores.
+"""How many artifacts are left out: the forget rate, its ramp, and its estimate from scores.
 
 If artificial reals look like the reals among the artifacts, the scores of class 0 are a mixture of those of true
 artifacts and of those of class 1: P0(s >= t) = (1 - c) F(t) + c P1(s >= t). At every threshold c <= P0 / P1, and where
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_RATE", "estimate_contamination", "forgotten", "kept_weights", "ramp"]
+__all__ = ["LARGEST_RATE", "estimate_contamination", "ramp"]
 
-LARGEST_RATE = 0.5  #: no estimate leaves out more than this share of the artifacts
+LARGEST_RATE = 0.5  #: no estimate calls more than this share of all artifacts real
 _CHANCE = 0.1  # that a bound of the estimator does not hold
 
 
@@ -29,46 +29,7 @@ def ramp(epoch: int, rate: float, ramp_epochs: int) -> float:
     return rate * min(epoch / ramp_epochs, 1.0)
 
 
-def forgotten(losses: NDArray[Any], labels: NDArray[Any], rate: float) -> NDArray[np.bool_]:
-    """Mark the artifacts of the largest losses.
-
-    Parameters
-    ----------
-    losses : ndarray, shape (n,)
-        Of each row; any measure that grows the more a row contradicts its label.
-    labels : ndarray, shape (n,)
-        1 real, 0 artifact. A real is never marked.
-    rate : float
-        Share of the artifacts that is marked, rounded to the nearest number of rows; one artifact is always left.
-
-    Returns
-    -------
-    ndarray, shape (n,), bool
-        True is left out.
-    """
-    artifacts = np.flatnonzero(np.asarray(labels) < 0.5)
-    count = min(math.floor(rate * artifacts.size + 0.5), artifacts.size - 1)
-    marked = np.zeros(len(labels), bool)
-    if count > 0:
-        order = np.argsort(-np.asarray(losses, np.float64)[artifacts], kind="stable")
-        marked[artifacts[order[:count]]] = True
-    return marked
-
-
-def kept_weights(weights: NDArray[Any], labels: NDArray[Any], marked: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Weights without the marked rows; the artifacts that are left weigh together what all of them did.
-
-    Without that the fewer artifacts would shift every score upwards.
-    """
-    kept = np.where(marked, 0.0, np.asarray(weights, np.float64))
-    artifacts = np.asarray(labels) < 0.5
-    left = kept[artifacts].sum()
-    if left > 0:
-        kept[artifacts] *= np.asarray(weights, np.float64)[artifacts].sum() / left
-    return kept.astype(np.float32)
-
-
-def estimate_contamination(labels: NDArray[Any], scores: NDArray[Any]) -> float:
+def estimate_contamination(labels: NDArray[Any], scores: NDArray[Any], *, largest: float = LARGEST_RATE) -> float:
     """Share of reals among the artifacts, from scores of rows that were not trained on.
 
     Parameters
@@ -77,13 +38,15 @@ def estimate_contamination(labels: NDArray[Any], scores: NDArray[Any]) -> float:
         1 real, 0 artifact; both are there.
     scores : ndarray, shape (n,)
         Higher is more real, any scale.
+    largest : float
+        No estimate is above it.
 
     Returns
     -------
     float
-        At most 0.5. Too high when scores do not tell the classes apart: by 0.01 to 0.04 at an AUC of 0.96 with 300
-        rows of each, by less than 0.015 at 0.99. Too low when the reals among the artifacts score lower than those of
-        class 1, as fainter ones do.
+        At most `largest`. Too high when scores do not tell the classes apart: by 0.01 to 0.04 at an AUC of 0.96 with
+        300 rows of each, by less than 0.015 at 0.99. Too low when the reals among the artifacts score lower than those
+        of class 1, as fainter ones do.
     """
     real = np.asarray(labels) > 0.5
     score = np.asarray(scores, np.float64)
@@ -92,4 +55,4 @@ def estimate_contamination(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     above_zero = 1.0 - np.searchsorted(zeros, ones, side="left") / zeros.size
     error = sum(math.sqrt(math.log(4.0 / _CHANCE) / (2.0 * n)) for n in (ones.size, zeros.size))
     best = int(np.argmin((above_zero + error) / above_one))
-    return float(min(above_zero[best] / above_one[best], LARGEST_RATE))
+    return float(min(above_zero[best] / above_one[best], largest))
