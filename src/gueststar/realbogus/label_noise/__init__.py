@@ -55,6 +55,13 @@ class LabelNoise(Options):
         description="coteach: share of the artifacts that is left out; correct: share that is real, with the signal to "
         "noise of class 1; none: estimated from the scores of the validation part after every pass",
     )
+    excess: float = Field(
+        0.3,
+        ge=0,
+        le=10,
+        description="correct: wrong labels that are counted with beyond those that there are, as a share of the reals "
+        "that are rightly called so; 0: the order of the highest scores is left to chance",
+    )
     ramp_epochs: int = Field(
         5,
         ge=1,
@@ -130,8 +137,9 @@ def train_robust(
     options, noise = options or Train(), noise or LabelNoise()
     if noise.method == "correct":
         return corrected.train(
-            dataset, split, options, forget_rate=noise.forget_rate, scalars=scalars, progress=progress, watch=watch
-        )
+            dataset, split, options, forget_rate=noise.forget_rate, excess=noise.excess, scalars=scalars,
+            progress=progress, watch=watch,
+        )  # fmt: skip
     if noise.method == "coteach":
         return coteach.train(
             dataset, split, options, forget_rate=noise.forget_rate, ramp_epochs=noise.ramp_epochs,

@@ -17,6 +17,12 @@ and no pull on the weights; an artifact that is hard to tell, which a method tha
 out, too, keeps all the pull that its chance of being one deserves. With rho = 0 it is the usual cross-entropy.
 
 The shares c are those of `label_noise.shares`, estimated after every pass.
+
+With rho as it is, nothing tells the network how sure to be among reals: rightly named and misnamed ones pull alike,
+and where both are p can take any value near 1. The order of the highest scores is then chance, which is what a small
+false-positive rate depends on. A larger rho, by `excess` of the rightly named reals, lets these win, so that scores
+grow where artifacts are rare, as they do when all labels are right; what is lost is what a region with fewer artifacts
+than that would tell.
 """
 
 from __future__ import annotations
@@ -55,19 +61,21 @@ def train(
     options: Train,
     *,
     forget_rate: float | None = None,
+    excess: float = 0.3,
     scalars: tuple[Scalar, ...] = DEFAULT_SCALARS,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Trained:
-    """Train with the corrected loss; `forget_rate` of `LabelNoise`, the rest as in `train_network`."""
+    """Train with the corrected loss; fields of `LabelNoise`, the rest as in `train_network`."""
     rows = prepare(dataset, split, options, scalars)
     with deterministic(options.seed, device=options.device, threads=options.threads):
-        loop = CorrectedLoop(rows, new_network(rows, options), options, forget_rate)
+        loop = CorrectedLoop(rows, new_network(rows, options), options, forget_rate, excess=excess)
         trained = loop.run(progress, watch)
     facts = {
         "method": "correct",
         "shares_from": "the scores of the validation part" if forget_rate is None else "given",
         "share": loop.shares.total,
+        "excess": excess,
         "snr_limits": loop.shares.limits.tolist(),
         "share_of_each_interval": loop.shares.values["train"].tolist(),
     }
@@ -77,8 +85,11 @@ def train(
 class CorrectedLoop(Loop):
     """A training whose loss counts with reals among the artifacts of every interval of signal to noise."""
 
-    def __init__(self, rows: TrainingRows, network: StampNet, options: Train, rate: float | None) -> None:
+    def __init__(
+        self, rows: TrainingRows, network: StampNet, options: Train, rate: float | None, *, excess: float = 0.3
+    ) -> None:
         super().__init__(rows, network, options)
+        self.excess = excess
         self.shares = Shares(rows, rate)
         self.row_weights, self.rho = self._applied()
 
@@ -130,7 +141,7 @@ class CorrectedLoop(Loop):
             artifacts, reals = self._sums(part)
             shares, interval = np.where(reals > 0, self.shares.values[name], 0.0), self.shares.interval[part]
             gain = 1.0 / (1.0 - shares)
-            of_interval = shares * gain * artifacts / np.where(reals > 0, reals, 1.0)
+            of_interval = shares * gain * artifacts / np.where(reals > 0, reals, 1.0) + self.excess
             rho[part] = of_interval[interval]
             own = np.where(self.rows.labels[part] > 0.5, 1.0, gain[interval])
             weights[part] *= own
