@@ -1,6 +1,7 @@
 """False positives of a model by signal to noise, beside the peaks that noise alone makes there.
 
     python benchmarks/noise_peaks.py test_set --json docs/measured/noise_peaks.json
+    python benchmarks/noise_peaks.py test_set --chain default --json docs/measured/noise_peaks_default.json
     python benchmarks/noise_peaks.py test_set other_test_set --model my_model --megapixels 0.59
 
 A peak of noise at the detection limit has the shape of the point-spread function and lies where nothing else is: no
@@ -41,12 +42,13 @@ _ONE_PLACE_PX = 3.0
 _BOOTS = 1000
 
 
-def read(folders: list[str], model: Any) -> dict[str, NDArray[Any]]:
-    """Rows of all test parts: logit, whether real, |S/N|, image, place and width of the PSF."""
+def read(folders: list[str], model: Any, chain: str | None) -> dict[str, NDArray[Any]]:
+    """Rows of all test parts, or those of one chain: logit, whether real, |S/N|, image, place and width of the PSF."""
     pieces: dict[str, list[NDArray[Any]]] = {}
     for folder in folders:
         data = open_dataset(folder)
         rows = rows_to_test(data)
+        rows = rows if chain is None else rows[np.asarray(data["chain"])[rows] == chain]
         found = {
             "logit": logits_dataset(model, data, rows),
             "real": data.labels[rows] == 1,
@@ -126,16 +128,17 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="SET", help="data sets; their test parts are used")
     parser.add_argument("--model", default="shipped", help="folder of a model")
     parser.add_argument("--megapixels", type=float, default=768 * 768 / 1e6, help="area of one image")
+    parser.add_argument("--chain", help="rows of this chain alone, such as default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     card, weights = read_model(arguments.model)
-    table = read(arguments.sets, open_model(card, weights))
+    table = read(arguments.sets, open_model(card, weights), arguments.chain)
     rng = np.random.default_rng(arguments.seed)
     report = {
         "version": __version__, "model": f"{card.name} {card.version}", "hash": card.weights_hash,
         "sets": [{"name": Path(name).name, "hash": open_dataset(name).content_hash()} for name in arguments.sets],
-        "images": int(np.unique(table["image"]).size), "reals": int(table["real"].sum()),
+        "chain": arguments.chain, "images": int(np.unique(table["image"]).size), "reals": int(table["real"].sum()),
         "artifacts": int((~table["real"]).sum()), "megapixels": arguments.megapixels,
         "rates": [rate(table, least, tpr, rng) for tpr in RATES for least in LEAST],
         "intervals": {f"{tpr:g}": intervals(table, tpr, arguments.megapixels) for tpr in RATES},

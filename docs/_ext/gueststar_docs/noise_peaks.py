@@ -1,4 +1,4 @@
-"""Tables of false positives by signal to noise, from ``docs/measured/noise_peaks.json``."""
+"""Tables of false positives by signal to noise, from ``docs/measured/noise_peaks*.json``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ __all__ = ["noise_peaks"]
 
 def noise_peaks() -> str:
     """Return the figures of ``benchmarks/noise_peaks.py`` as a part of a page."""
-    report = read_measured("noise_peaks.json")
-    if report is None:
-        return "Not measured yet.\n"
+    reports = [read_measured(name) for name in ("noise_peaks.json", "noise_peaks_default.json")]
+    return "\n".join(_part(report) for report in reports if report is not None) or "Not measured yet.\n"
+
+
+def _part(report: dict[str, Any]) -> str:
+    whose = f"the chain {report['chain']!r} alone" if report.get("chain") else "all chains"
     rates: dict[float, list[dict[str, Any]]] = {}
     for item in report["rates"]:
         rates.setdefault(item["snr_from"], []).append(item)
     both = [f"At TPR {100 * item['tpr']:g} %" for item in next(iter(rates.values()))]
     lines = [
         f"Model {report['model']}, program {report['version']}, on {report['reals']:,} reals and "
-        f"{report['artifacts']:,} artifacts of {report['images']} simulated images of other skies. Reals and artifacts "
-        "from a signal to noise on, each with a threshold of its own; intervals of 95 % draw images; last in "
+        f"{report['artifacts']:,} artifacts of {report['images']} simulated images of other skies, {whose}. Reals and "
+        "artifacts from a signal to noise on, each with a threshold of its own; intervals of 95 % draw images; last in "
         "a cell is the number of false positives.\n",
         list_table(
             ("From S/N", "Artifacts", *both),
