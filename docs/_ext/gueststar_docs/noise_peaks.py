@@ -26,7 +26,7 @@ def _part(report: dict[str, Any]) -> str:
         f"Model {report['model']}, program {report['version']}, on {report['reals']:,} reals and "
         f"{report['artifacts']:,} artifacts of {report['images']} simulated images of other skies, {whose}. Reals and "
         "artifacts from a signal to noise on, each with a threshold of its own; intervals of 95 % draw images; last in "
-        "a cell is the number of false positives.\n",
+        "a cell is the number of false positives. Where there is none, the bound of 95 % takes rows as independent.\n",
         list_table(
             ("From S/N", "Artifacts", *both),
             [
@@ -58,6 +58,8 @@ def _part(report: dict[str, Any]) -> str:
 
 
 def _rate(item: dict[str, Any]) -> str:
+    if item["false_positives"] == 0:  # draws of images have no scatter; rows as if independent, one-sided
+        return f"none; below {100 * (1.0 - 0.05 ** (1.0 / item['artifacts'])):.3f} %"
     low, high = item["interval_95"]
     return f"{100 * item['fpr']:.3f} % ({100 * low:.3f} to {100 * high:.3f}); {item['false_positives']}"
 
