@@ -29,6 +29,7 @@ from gueststar_docs.missed import missed_steps
 from gueststar_docs.model_card import model_card_page
 from gueststar_docs.noise_peaks import noise_peaks
 from gueststar_docs.references import keep_bars, resolve
+from gueststar_docs.scoring import chip_cost, network_speed, scoring_speed
 from gueststar_docs.simulated import simulated_night_page, simulator_page
 from gueststar_docs.studies import finetune_table, study_results
 from gueststar_docs.tables import column_page, error_page, mask_page
@@ -70,6 +71,9 @@ def generated_pages() -> dict[str, str]:
         "label_suspects.inc": label_suspects(),
         "missed_steps.inc": missed_steps(),
         "noise_peaks.inc": noise_peaks(),
+        "scoring.inc": scoring_speed(),
+        "network_speed.inc": network_speed(),
+        "chip_cost.inc": chip_cost(),
         "study_results.inc": study_results(),
         "finetune.inc": finetune_table(),
         "simulator.rst": simulator_page(),
