@@ -320,7 +320,7 @@ def test_coteaching_leaves_out_most_planted_wrong_labels(planted):
     data, parts, wrong = planted
     trained = train_robust(data, parts, EASY, LabelNoise(method="coteach", ramp_epochs=3))
     facts = trained.label_noise
-    assert facts["forget_rate_from"] == "the scores of the validation part"
+    assert facts["forget_rate_from"] == "scores of both parts"
     assert facts["forget_rate"] == pytest.approx(0.15, abs=0.07)
     assert facts["left_out_share_of_each_epoch"][0] == 0
     # What it would leave out of the rows it was trained on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +11,7 @@ from gueststar.options import Options
 from gueststar.realbogus.augment import Augment
 from gueststar.realbogus.networks import NetworkName
 
-__all__ = ["Train"]
+__all__ = ["Train", "slow_precision"]
 
 
 class Train(Options):
@@ -97,3 +98,19 @@ class Train(Options):
         if self.network != "gueststar" and (len(set(self.planes)) < 3 or not self.numbers):
             raise ValueError(f"planes and numbers can be hidden from 'gueststar' alone, not from {self.network!r}")
         return self
+
+
+def slow_precision(options: Train) -> str:
+    """Advice where half the bits are asked of a processor that has to imitate them; empty where they are not."""
+    if options.precision != "bfloat16" or options.device != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return ""
+    import torch
+
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        check = getattr(torch.cpu, name, None)
+        if check is None or check():
+            return ""
+    return (
+        "this processor has neither AVX-512 BF16 nor AMX: train.precision=float32 is nearly three times quicker here, "
+        "and as good"
+    )

@@ -26,6 +26,7 @@ from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.package import describe_model, score_dataset
 from gueststar.realbogus.split import Split
 from gueststar.realbogus.stored import StoredDataset
+from gueststar.realbogus.train_options import slow_precision
 from gueststar.realbogus.trained import Progress
 from gueststar.realbogus.watch import Watch
 from gueststar.training.options import Training
@@ -75,6 +76,8 @@ def write_trained(
     watch = replace(watch or Watch(), keeper=kept)
     if kept.resumed:
         watch.say(f"going on with the training that was stopped; its state is {kept.path}")
+    if advice := slow_precision(options.train):
+        watch.say(advice)
     if network is None:
         trained = train_robust(dataset, split, options.train, options.label_noise, progress=progress, watch=watch)
     else:

@@ -42,7 +42,7 @@ class LabelNoise(Options):
     method: Literal["naive", "correct", "coteach", "ensemble", "drop-flagged", "two-stage"] = Field(
         "naive",
         description="'naive': labels are believed; 'correct': the loss counts with reals among the artifacts, as many "
-        "in each interval of signal to noise as the scores of the validation part tell; 'coteach': two networks, each "
+        "in each interval of signal to noise as scores tell; 'coteach': two networks, each "
         "leaves out the artifacts that the other finds most like reals; 'ensemble': the mean of two networks that "
         "believe the labels; 'drop-flagged': artifacts that networks trained on other rows call real are left out; "
         "'two-stage': rows that such networks contradict lose their label, and the network is kept smooth around all "
@@ -53,7 +53,7 @@ class LabelNoise(Options):
         ge=0,
         le=0.5,
         description="coteach: share of the artifacts that is left out; correct: share that is real, with the signal to "
-        "noise of class 1; none: estimated from the scores of the validation part after every pass",
+        "noise of class 1; none: estimated from scores after every pass",
     )
     excess: float = Field(
         0.3,

@@ -73,7 +73,7 @@ def train(
         trained = loop.run(progress, watch)
     facts = {
         "method": "correct",
-        "shares_from": "the scores of the validation part" if forget_rate is None else "given",
+        "shares_from": "scores of both parts" if forget_rate is None else "given",
         "share": loop.shares.total,
         "excess": excess,
         "snr_limits": loop.shares.limits.tolist(),

@@ -120,7 +120,7 @@ class _Pair:
         facts = {
             "method": "coteach",
             "forget_rate": self.shares.total,
-            "forget_rate_from": "the scores of the validation part" if self.shares.given is None else "given",
+            "forget_rate_from": "scores of both parts" if self.shares.given is None else "given",
             "snr_limits": self.shares.limits.tolist(),
             "forget_rate_of_each_interval": self.shares.values["train"].tolist(),
             "ramp_epochs": self.ramp_epochs,
