@@ -13,7 +13,7 @@ __all__ = ["STUDIES", "finetune_table", "study_results"]
 #: Name of each study and its title on the page.
 STUDIES = {
     "chips": "Chips: one model for each, or one for all",
-    "chips_unseen": "Chips that were never seen",
+    "chips_unseen": "Chips: as many rows as one has, and chips that were never seen",
     "contamination": "Wrong labels",
     "labels": "Older labels and newer",
     "size": "Size of the training set",
