@@ -77,9 +77,7 @@ def join_datasets(
                 ],
             },
         )  # fmt: skip
-        part = target / f"{MANIFEST_FILE}.part"
-        part.write_text(joined.text(), encoding="utf-8")
-        part.replace(target / MANIFEST_FILE)
+        joined.write(target)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}", path=str(out)) from error
     return open_dataset(target)

@@ -106,6 +106,12 @@ class Manifest(Options):
         """JSON as it is written."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
+    def write(self, folder: Path) -> None:
+        """Write manifest.json, as a whole or not at all; an OSError is the caller's."""
+        part = folder / f"{MANIFEST_FILE}.part"
+        part.write_text(self.text(), encoding="utf-8")
+        part.replace(folder / MANIFEST_FILE)
+
 
 def read_manifest(folder: str | Path) -> Manifest:
     """Read manifest.json of a data set.

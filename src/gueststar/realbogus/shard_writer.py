@@ -139,10 +139,8 @@ class ShardWriter:
             stamp_size=self._k, dtype=self._dtype, n=self.n, group_by=self._group_by, shards=tuple(self._shards),
             provenance=self.provenance,
         )  # fmt: skip
-        part = self.folder / f"{MANIFEST_FILE}.part"
         try:
-            part.write_text(manifest.text(), encoding="utf-8")
-            part.replace(self.folder / MANIFEST_FILE)
+            manifest.write(self.folder)
         except OSError as problem:
             raise self._unwritable(problem) from problem
 

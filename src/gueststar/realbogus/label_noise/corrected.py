@@ -109,9 +109,9 @@ class CorrectedLoop(Loop):
         """Estimate the shares anew, and measure this pass and the best so far with them."""
         if self.shares.given is None:
             self.shares.estimate(predict(self.network, self.rows.dataset, self.shares.sample), logits)
-        self.row_weights, self.rho = self._applied()
-        if self.at.best_state:
-            self.at.best_loss = self._validation_loss(self.at.logits)
+            self.row_weights, self.rho = self._applied()
+            if self.at.best_state:
+                self.at.best_loss = self._validation_loss(self.at.logits)
         return replace(super().judge(train_loss, logits), validation_loss=self._validation_loss(logits))
 
     def more_state(self) -> dict[str, Any]:
