@@ -82,9 +82,18 @@ wheel: $(VENV)/.dev ## build the wheel
 	python -m build --wheel --outdir dist .
 
 train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
-	rm -rf build/model build/model_set
-	gueststar dataset simulate --out build/model_set --config examples/model/set.toml --pairs 420 --chips all \
+	rm -rf build/model build/model_set build/model_sets
+	gueststar dataset simulate --out build/model_sets/tomoe --config examples/model/set.toml --pairs 420 --chips all \
 		--seed 101 --split 4:1:0 --real examples/data/toros_eso085 --workers $(WORKERS)
+	gueststar dataset simulate --out build/model_sets/sharp_ccd --config examples/model/cameras/sharp_ccd.toml \
+		--pairs 65 --seed 111 --split 4:1:0 --workers $(WORKERS)
+	gueststar dataset simulate --out build/model_sets/small_telescope --config examples/model/cameras/small_telescope.toml \
+		--pairs 65 --seed 112 --split 4:1:0 --workers $(WORKERS)
+	gueststar dataset simulate --out build/model_sets/wide_lens --config examples/model/cameras/wide_lens.toml \
+		--pairs 65 --seed 113 --split 4:1:0 --workers $(WORKERS)
+	gueststar dataset simulate --out build/model_sets/long_focus --config examples/model/cameras/long_focus.toml \
+		--pairs 45 --seed 114 --split 4:1:0 --workers $(WORKERS)
+	gueststar dataset join build/model_sets/* --out build/model_set
 	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE)
 	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json, profile.json and weights.npz to"
 	@echo "src/gueststar/realbogus/shipped"

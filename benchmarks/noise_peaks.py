@@ -85,15 +85,16 @@ def rate(table: dict[str, NDArray[Any]], least: float, tpr: float, rng: np.rando
     real, image = real[order], image[order]
 
     def measured(weight: NDArray[Any]) -> float:
-        found = np.cumsum(weight * real)
+        found, others = np.cumsum(weight * real), weight * ~real
         cut = int(np.searchsorted(found, tpr * found[-1]))
-        return float((weight * ~real)[: cut + 1].sum() / (weight * ~real).sum())
+        # A draw of images without a single artifact, where few have any, measures nothing.
+        return float(others[: cut + 1].sum() / others.sum()) if others.any() else float("nan")
 
     n = int(image.max()) + 1
     draws = [measured(np.bincount(rng.integers(0, n, n), minlength=n)[image]) for _ in range(_BOOTS)]
     threshold = logit[order][int(np.searchsorted(np.cumsum(real), tpr * real.sum()))]
     false = np.flatnonzero(use & ~table["real"] & (table["logit"] >= threshold))
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = np.nanquantile(draws, (0.025, 0.975))
     return {
         "snr_from": least, "tpr": tpr, "reals": int(real.sum()), "artifacts": int((~real).sum()),
         "fpr": measured(np.ones(real.size)), "interval_95": [float(low), float(high)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -348,3 +349,38 @@ def test_constraints_are_exact_and_cover_what_is_required() -> None:
     ]
     wanted = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", item)[0]).lower() for item in required}
     assert wanted <= pinned, f"not pinned: {sorted(wanted - pinned)}"
+
+
+def test_the_card_says_after_which_pass_and_from_which_sets():
+    extension()
+    from gueststar_docs.model_card import card_text
+
+    card = json.loads((ROOT / "src/gueststar/realbogus/shipped/card.json").read_text(encoding="utf-8"))
+    made = {"options": {"n_pairs": 45, "seed": 7, "chips": []}, "real_passes": {"a field": 60}}
+    card["training_data"] |= {"sets": [{"name": "spring_nights", "provenance": made}, {"name": "autumn"}]}
+    card["training"] |= {"best_epoch": len(card["training"]["history"]) - 1}
+    text = card_text(card)
+    last = len(card["training"]["history"])
+    assert f"{last} passes over the training part; the weights are those after pass {last}." in text
+    assert "These sets were joined:" in text
+    assert re.search(r"spring\\?_nights\s+- 45\s+- 7\s+- –\s+- 60 passes over a field", text)
+    card["training_data"].pop("sets")
+    assert "joined" not in card_text(card)
+
+
+def test_goals_tell_each_training_and_what_was_before():
+    extension()
+    from gueststar_docs.goals import part
+
+    told = {"mean": 0.004, "interval_95": [0.003, 0.006], "each": [0.003, 0.005]}
+    none = {"mean": 0.0, "interval_95": [0.0, 0.0], "each": [0.0, 0.0]}
+    area = {"mean": 0.9991, "interval_95": [0.999, 0.9992], "each": [0.9992, 0.999]}
+    own = {"model": "gueststar 9", "hash": "0123456789ab", "threshold": 0.9, "kept": 0.98, "false": 0.005, "ece": None}
+    step = {"snr_from": 5.0, "artifacts": 3000, "auc": area, "fpr_at_0.9": none}
+    step["fpr_at_0.98"] = {**told, "before": 0.005, "ratio": 0.8, "ratio_95": [0.6, 0.99]}
+    found = {"name": "nights", "reals": 900, "artifacts": 3000, "images": 20, "rates": [step], "own_threshold": [own]}
+    text = part({**found, "before": {**own, "model": "gueststar 8"}}, 2, "0.1")
+    assert "0.400 % (0.300 to 0.600) [0.300, 0.500]; 0.80 (0.60 to 0.99)" in text
+    assert "none; below 0.100 %" in text
+    assert text.count("gueststar 8") == 2
+    assert "ratio" not in part({**found, "before": None, "rates": []}, 1, "0.1")

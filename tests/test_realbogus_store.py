@@ -151,9 +151,12 @@ def test_the_commands_say_it(store, tmp_path):
     assert "FPR at the threshold" in text
     assert "to compare with" not in text
     card, weights = read_model("shipped")
-    other = card.model_copy(update={"training": {"options": {"network": "braai"}}})
+    joined = {**card.training_data, "sets": [{"name": "spring"}, {"name": "autumn"}]}
+    other = card.model_copy(update={"training": {"options": {"network": "braai"}}, "training_data": joined})
     write_model(store / "third", other, weights)
-    assert "network braai, to compare with" in run("show", "third", "--store", store)[1]
+    shown = run("show", "third", "--store", store)[1]
+    assert "network braai, to compare with" in shown
+    assert "of 2 sets that were joined: spring, autumn" in shown
     code, text = run("verify", "second", "--store", store)
     assert (code, "8 check scores agree" in text) == (0, True)
     flip(store / "second" / "model.onnx", 100)

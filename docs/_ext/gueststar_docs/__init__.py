@@ -23,6 +23,7 @@ from gueststar_docs.configuration import (
 from gueststar_docs.detection import detection_page
 from gueststar_docs.drift import drift_figures
 from gueststar_docs.frontend import frontend_page
+from gueststar_docs.goals import goals
 from gueststar_docs.label_suspects import label_suspects
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.missed import missed_steps
@@ -69,6 +70,7 @@ def generated_pages() -> dict[str, str]:
         "detection.rst": detection_page(),
         "drift_measured.inc": drift_figures(),
         "label_suspects.inc": label_suspects(),
+        "goals.inc": goals(),
         "missed_steps.inc": missed_steps(),
         "noise_peaks.inc": noise_peaks(),
         "scoring.inc": scoring_speed(),

@@ -50,6 +50,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         lines += _evaluation(metrics)
     lines += [heading("Training data", "-"), _parts(card["training_data"]["parts"])]
     lines.append(_entries({k: v for k, v in card["training_data"].items() if not isinstance(v, dict | list)}))
+    lines.append(_joined_sets(card["training_data"].get("sets", [])))
     lines += [heading("Training", "-"), _history(card["training"])]
     lines += [heading("Measured numbers that the network takes", "-"), _records(card["scalars"])]
     return "\n".join(lines)
@@ -109,12 +110,26 @@ def _parts(parts: Mapping[str, Mapping[str, Any]]) -> str:
     return list_table(("Rows", *map(_sentence, parts)), rows, widths=(40, *[60 // len(parts)] * len(parts)))
 
 
+def _joined_sets(sets: Sequence[Mapping[str, Any]]) -> str:
+    """Table of the data sets that were joined; empty where there was one."""
+    rows = []
+    for one in sets:
+        made = one.get("provenance", {})
+        options = made.get("options", {})
+        real = ", ".join(f"{passes} passes over {field}" for field, passes in made.get("real_passes", {}).items())
+        cells = (options.get("n_pairs", "–"), options.get("seed", "–"), len(options.get("chips", ())) or "–")
+        rows.append((escape(str(one["name"])), *map(str, cells), escape(real) or "–"))
+    if not rows:
+        return ""
+    header = ("Set", "Simulated pairs of frames", "Seed", "Chips told apart", "Real frames")
+    return "These sets were joined:\n\n" + list_table(header, rows, widths=(22, 20, 10, 16, 32))
+
+
 def _history(training: Mapping[str, Any]) -> str:
     history = training.get("history") or []
     best = training.get("best_epoch")
-    return f"{len(history)} passes over the training part; the weights are those after pass {best}.\n\n" + _records(
-        history
-    )
+    words = "" if best is None else f"; the weights are those after pass {best + 1}"
+    return f"{len(history)} passes over the training part{words}.\n\n" + _records(history)
 
 
 def _records(rows: Sequence[Mapping[str, Any]]) -> str:

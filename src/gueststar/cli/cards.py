@@ -97,6 +97,8 @@ def card_lines(card: Card, size: int) -> Iterator[str]:
     yield "trained on"
     for name, part in card.training_data.get("parts", {}).items():
         yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"
+    if names := [str(one["name"]) for one in card.training_data.get("sets", ())]:
+        yield f"  of {len(names)} sets that were joined: {', '.join(names)}"
     yield from measured_lines(card)
     for text in card.caveats:
         yield f"caveat: {text}"

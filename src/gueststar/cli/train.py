@@ -263,11 +263,14 @@ def _train_per_chip(
     """Train a set of models on several processes, of one thread each."""
     from gueststar.cli.model_sets import chip_table, set_lines
     from gueststar.night.pool import ProcessMap, available_cores
+    from gueststar.realbogus.train_options import slow_precision
     from gueststar.training.per_chip import lost_chip, train_per_chip
 
     # One GPU does not become quicker by sharing it.
     n = workers or (1 if options.train.device.startswith("cuda") else available_cores())
     with training_bars(quiet=quiet) as bars, ProcessMap(n, lost=lost_chip) as pool:
+        if bars is not None and (advice := slow_precision(options.train)):
+            bars.watch.say(advice)
         models = train_per_chip(
             options, data, out, exclude=comma_names(exclude), labels=version, base=base, fallback=fallback,
             mapper=pool if n > 1 else map, restart=restart, progress=None if bars is None else bars.progress,
