@@ -5,9 +5,9 @@
 
 For each test set and from several signals to noise on: area under the ROC curve, false positives at completeness 98 and
 90 %, each with a threshold of its own; with the model's own threshold, what it keeps of reals, in all, of the worst
-chip and of the chip in the middle, and the expected calibration error. All trainings score the same rows. Intervals of
-95 % draw images and, where there are several, trainings, together; what is told beside ``--before`` is the ratio of the
-false positives, from the same draws.
+chip and of the chip in the middle, beside how far the worst one falls when images are dealt to chips at random, and the
+expected calibration error. All trainings score the same rows. Intervals of 95 % draw images and, where there are
+several, trainings, together; what is told beside ``--before`` is the ratio of the false positives, from the same draws.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gueststar import __version__
-from gueststar.realbogus.evaluate import auc
+from gueststar.realbogus.evaluation.compare import METRICS, resample
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.package import error_of, images_of, score_dataset, thresholds_of_rows
 from gueststar.realbogus.stored import StoredDataset, open_dataset
@@ -33,49 +33,12 @@ from gueststar.training.tested import rows_to_test
 
 RATES = (0.90, 0.98)
 LEAST = (5.0, 6.0, 7.0, 20.0, 40.0)
-_BOOTS = 500
-_LEAST_REALS = 50  # of a chip, to tell how many of its reals are kept
-
-
-class Sorted:
-    """Rows of one model by falling score: what each draw of images needs."""
-
-    def __init__(self, scores: NDArray[np.float32], real: NDArray[np.bool_], image: NDArray[np.int64]) -> None:
-        order = np.argsort(-scores, kind="stable")
-        self.real, self.image = real[order].astype(np.float64), image[order]
-
-    def figures(self, of_image: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Area, and false-positive rate at each of `RATES`, with images counted so often."""
-        weight = of_image[self.image]
-        reals, others = weight * self.real, weight * (1.0 - self.real)
-        found, false = np.cumsum(reals), np.cumsum(others)
-        if found[-1] == 0 or false[-1] == 0:
-            return np.full(1 + len(RATES), np.nan)
-        area = 1.0 - float((reals * false).sum()) / (found[-1] * false[-1])
-        cuts = [false[min(int(np.searchsorted(found, rate * found[-1])), false.size - 1)] for rate in RATES]
-        return np.array([area, *(cut / false[-1] for cut in cuts)])
-
-
-def draws(models: list[list[Sorted]], images: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Means over trainings drawn anew of each list, with images drawn once for all of them; shape (draws, figures)."""
-    found: list[list[NDArray[np.float64]]] = [[] for _ in models]
-    for _ in range(_BOOTS):
-        of_image = np.bincount(rng.integers(0, images, images), minlength=images).astype(np.float64)
-        for place, some in enumerate(models):
-            taken, counts = np.unique(rng.integers(0, len(some), len(some)), return_counts=True)
-            each = np.stack([some[i].figures(of_image) for i in taken])
-            found[place].append(np.average(each, axis=0, weights=counts))
-    return [np.stack(each) for each in found]
-
-
-def interval(values: NDArray[np.float64]) -> list[float]:
-    """Limits of 95 %."""
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return [float(low), float(high)]
+_SHOWN = {"auc": "auc", "fpr_at_tpr_0.9": "fpr_at_0.9", "fpr_at_tpr_0.98": "fpr_at_0.98"}  # by its name of METRICS
+_DEALT = 2000  # times that images are dealt to chips
 
 
 def from_snr_on(
-    scores: dict[str, NDArray[np.float32]],
+    scores: list[NDArray[np.float32]],
     before: NDArray[np.float32] | None,
     real: NDArray[np.bool_],
     snr: NDArray[np.float64],
@@ -88,36 +51,76 @@ def from_snr_on(
     use = snr >= least
     if not use.any() or real[use].all() or not real[use].any():
         return None
-    names, image = np.unique(images[use], return_inverse=True)
-    lists = [[Sorted(value[use], real[use], image) for value in scores.values()]]
-    if before is not None:
-        lists.append([Sorted(before[use], real[use], image)])
-    once = np.ones(names.size)
-    own = np.stack([item.figures(once) for item in lists[0]])
-    own[:, 0] = [auc(real[use], value[use]) for value in scores.values()]
-    drawn = draws(lists, names.size, np.random.default_rng(seed))
+    rng, n = np.random.default_rng(seed), len(scores)
+    compared = [value[use] for value in (*scores, *(() if before is None else (before,)))]
+    names = [str(number) for number in range(len(compared))]
+    replicas = resample(real[use], compared, images[use], models=names, rng=rng)
+    # Images are drawn once for all models; trainings are drawn on top of it.
+    taken = rng.integers(n, size=(len(replicas.draws), n, 1))
+    drawn = np.take_along_axis(replicas.draws[:, :n], taken, axis=1).mean(axis=1)
     found: dict[str, Any] = {
         "snr_from": least, "reals": int(real[use].sum()), "artifacts": int((~real[use]).sum()),
-        "images": int(names.size), "auc": _told(own[:, 0], drawn[0][:, 0]),
+        "images": replicas.groups,
     }  # fmt: skip
-    for place, rate in enumerate(RATES, start=1):
-        told = _told(own[:, place], drawn[0][:, place])
-        if before is not None:
+    for place, metric in enumerate(METRICS):
+        if metric not in _SHOWN:
+            continue
+        each = replicas.values[:n, place]
+        told = {"mean": float(each.mean()), "interval_95": interval(drawn[:, place]), "each": each.tolist()}
+        if before is not None and metric != "auc":
+            then = float(replicas.values[n, place])
             with np.errstate(divide="ignore", invalid="ignore"):
-                then = lists[1][0].figures(once)[place]
-                ratio = drawn[0][:, place] / drawn[1][:, place]
-            told |= {"before": float(then)}
+                ratio = drawn[:, place] / replicas.draws[:, n, place]
+            told |= {"before": then}
             if then > 0 and np.isfinite(ratio).all():
-                told |= {"ratio": float(own[:, place].mean() / then), "ratio_95": interval(ratio)}
-        found[f"fpr_at_{rate:g}"] = told
+                told |= {"ratio": float(each.mean() / then), "ratio_95": interval(ratio)}
+        found[_SHOWN[metric]] = told
     return found
 
 
-def _told(each: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[str, Any]:
-    return {"mean": float(each.mean()), "interval_95": interval(drawn), "each": each.tolist()}
+def interval(values: NDArray[np.float64]) -> list[float]:
+    """Limits of 95 %."""
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return [float(low), float(high)]
 
 
-def at_own_threshold(folder: str, data: StoredDataset, rows: NDArray[np.int64], scores: NDArray[Any]) -> dict[str, Any]:
+def worst_chip(
+    kept: NDArray[np.bool_], chips: NDArray[np.str_], images: NDArray[Any], *, seed: int
+) -> dict[str, Any] | None:
+    """How far the worst chip lies below the one in the middle, and how far it would if all were alike.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (n,)
+        Of reals: whether the threshold keeps them.
+    chips, images : ndarray, shape (n,)
+        Images of one chip are dealt to all chips at random to tell what chance alone does.
+
+    Returns
+    -------
+    dict
+        Or None where fewer than two chips are told.
+    """
+    names, first, image = np.unique(images, return_index=True, return_inverse=True)
+    reals, found = np.bincount(image), np.bincount(image, kept)
+    _, chip = np.unique(chips[first], return_inverse=True)
+    if chip.max(initial=0) < 1 or "" in chips:
+        return None
+
+    def shares(of_image: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.bincount(of_image, found) / np.bincount(of_image, reals)
+
+    rng, own = np.random.default_rng(seed), shares(chip)
+    gaps = [float(np.median(one) - one.min()) for one in (shares(rng.permutation(chip)) for _ in range(_DEALT))]
+    return {
+        "n": len(own), "images": len(names), "worst": float(own.min()), "median": float(np.median(own)),
+        "gap_by_chance": float(np.median(gaps)), "gap_by_chance_95": interval(np.array(gaps)),
+    }  # fmt: skip
+
+
+def at_own_threshold(
+    folder: str, data: StoredDataset, rows: NDArray[np.int64], scores: NDArray[Any], *, seed: int
+) -> dict[str, Any]:
     """What a model's own threshold keeps, in all and chip by chip, and how well its scores are chances."""
     model = load_model(folder)
     real = data.labels[rows] == 1
@@ -128,14 +131,9 @@ def at_own_threshold(folder: str, data: StoredDataset, rows: NDArray[np.int64], 
         "threshold": float(model.card.threshold), "kept": float(kept[real].mean()),
         "false": float(kept[~real].mean()), "ece": None if error is None else error.ece,
     }  # fmt: skip
-    chips = np.asarray(data["chip"])[rows] if "chip" in data.column_names else np.full(rows.size, "")
-    shares = [
-        float(kept[real & (chips == chip)].mean())
-        for chip in np.unique(chips[real])
-        if chip and (real & (chips == chip)).sum() >= _LEAST_REALS
-    ]
-    if shares:
-        found["chips"] = {"n": len(shares), "worst": min(shares), "median": float(np.median(shares))}
+    if "chip" in data.column_names:
+        chips = np.asarray(data["chip"], np.str_)[rows]
+        found["chips"] = worst_chip(kept[real], chips[real], images_of(data, rows)[real], seed=seed)
     return found
 
 
@@ -146,7 +144,7 @@ def measure(folder: str, models: list[str], before: str | None, *, seed: int) ->
     real = data.labels[rows] == 1
     snr = np.abs(np.asarray(data["snr"], np.float64))[rows]
     images = images_of(data, rows)
-    scores = {name: score_dataset(load_model(name), data, rows) for name in models}
+    scores = [score_dataset(load_model(name), data, rows) for name in models]
     old = None if before is None else score_dataset(load_model(before), data, rows)
     steps = (from_snr_on(scores, old, real, snr, images, least=least, seed=seed) for least in LEAST)
     return {
@@ -156,8 +154,10 @@ def measure(folder: str, models: list[str], before: str | None, *, seed: int) ->
         "artifacts": int((~real).sum()),
         "images": int(np.unique(images).size),
         "rates": [step for step in steps if step is not None],
-        "own_threshold": [at_own_threshold(name, data, rows, value) for name, value in scores.items()],
-        "before": None if before is None or old is None else at_own_threshold(before, data, rows, old),
+        "own_threshold": [
+            at_own_threshold(name, data, rows, value, seed=seed) for name, value in zip(models, scores, strict=True)
+        ],
+        "before": None if before is None or old is None else at_own_threshold(before, data, rows, old, seed=seed),
     }
 
 
@@ -193,7 +193,7 @@ def main() -> None:
         report["sets"].append(measure(folder, arguments.model, arguments.before, seed=arguments.seed))
         _print(report["sets"][-1])
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        Path(arguments.json).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -376,6 +376,7 @@ def test_goals_tell_each_training_and_what_was_before():
     none = {"mean": 0.0, "interval_95": [0.0, 0.0], "each": [0.0, 0.0]}
     area = {"mean": 0.9991, "interval_95": [0.999, 0.9992], "each": [0.9992, 0.999]}
     own = {"model": "gueststar 9", "hash": "0123456789ab", "threshold": 0.9, "kept": 0.98, "false": 0.005, "ece": None}
+    own["chips"] = {"n": 9, "worst": 0.94, "median": 0.98, "gap_by_chance": 0.05, "gap_by_chance_95": [0.03, 0.09]}
     step = {"snr_from": 5.0, "artifacts": 3000, "auc": area, "fpr_at_0.9": none}
     step["fpr_at_0.98"] = {**told, "before": 0.005, "ratio": 0.8, "ratio_95": [0.6, 0.99]}
     found = {"name": "nights", "reals": 900, "artifacts": 3000, "images": 20, "rates": [step], "own_threshold": [own]}
@@ -383,4 +384,5 @@ def test_goals_tell_each_training_and_what_was_before():
     assert "0.400 % (0.300 to 0.600) [0.300, 0.500]; 0.80 (0.60 to 0.99)" in text
     assert "none; below 0.100 %" in text
     assert text.count("gueststar 8") == 2
+    assert re.search(r"94\.0 and 98\.0 % of 9\s+- 5\.0 \(3\.0 to 9\.0\) points", text)
     assert "ratio" not in part({**found, "before": None, "rates": []}, 1, "0.1")

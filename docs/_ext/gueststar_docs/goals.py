@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gueststar_docs.measured import read_measured
-from gueststar_docs.rst import list_table
+from gueststar_docs.rst import list_table, none_of
 
 __all__ = ["goals", "part"]
 
@@ -44,9 +44,17 @@ def part(found: dict[str, Any], trainings: int, version: str) -> str:
         ),
         "\n",
         list_table(
-            ("Model", "Threshold", "Keeps of reals", "of artifacts", "ECE", "Worst chip, and chip in the middle"),
+            (
+                "Model",
+                "Threshold",
+                "Keeps of reals",
+                "of artifacts",
+                "ECE",
+                "Worst chip and middle one",
+                "Apart by chance",
+            ),
             [_own(item) for item in [*own, *([before] if before else [])]],
-            widths=(22, 13, 15, 15, 13, 22),
+            widths=(20, 11, 13, 13, 11, 18, 14),
         ),
     ]
     return "\n".join(words) + "\n"
@@ -61,7 +69,7 @@ def _area(told: dict[str, Any]) -> str:
 def _rate(told: dict[str, Any], artifacts: int) -> str:
     low, high = told["interval_95"]
     if not any(told["each"]):  # draws of images have no scatter; rows as if independent, one-sided
-        words = f"none; below {100 * (1.0 - 0.05 ** (1.0 / artifacts)):.3f} %"
+        words = none_of(artifacts)
     else:
         each = f" [{', '.join(f'{100 * value:.3f}' for value in told['each'])}]" if len(told["each"]) > 1 else ""
         words = f"{100 * told['mean']:.3f} % ({100 * low:.3f} to {100 * high:.3f}){each}"
@@ -79,4 +87,10 @@ def _own(item: dict[str, Any]) -> tuple[str, ...]:
         f"{100 * item['false']:.3f} %",
         "" if item["ece"] is None else f"{item['ece']:.4f}",
         "" if chips is None else f"{100 * chips['worst']:.1f} and {100 * chips['median']:.1f} % of {chips['n']}",
+        "" if chips is None else _chance(chips),
     )
+
+
+def _chance(chips: dict[str, Any]) -> str:
+    low, high = chips["gap_by_chance_95"]
+    return f"{100 * chips['gap_by_chance']:.1f} ({100 * low:.1f} to {100 * high:.1f}) points"

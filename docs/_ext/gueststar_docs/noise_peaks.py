@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gueststar_docs.measured import read_measured
-from gueststar_docs.rst import list_table
+from gueststar_docs.rst import list_table, none_of
 
 __all__ = ["noise_peaks"]
 
@@ -59,7 +59,7 @@ def _part(report: dict[str, Any]) -> str:
 
 def _rate(item: dict[str, Any]) -> str:
     if item["false_positives"] == 0:  # draws of images have no scatter; rows as if independent, one-sided
-        return f"none; below {100 * (1.0 - 0.05 ** (1.0 / item['artifacts'])):.3f} %"
+        return none_of(item["artifacts"])
     low, high = item["interval_95"]
     return f"{100 * item['fpr']:.3f} % ({100 * low:.3f} to {100 * high:.3f}); {item['false_positives']}"
 

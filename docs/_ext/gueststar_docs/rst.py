@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["escape", "heading", "list_table", "literal"]
+__all__ = ["escape", "heading", "list_table", "literal", "none_of"]
 
 
 def heading(text: str, line: str = "=") -> str:
@@ -41,3 +41,8 @@ def list_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, widths: 
             lines.append(f"   {'*' if i == 0 else ' '} - {first}".rstrip())
             lines += [f"       {line}".rstrip() for line in rest]
     return "\n".join(lines) + "\n"
+
+
+def none_of(n: int) -> str:
+    """Return what is known of a rate when none of n is found: its bound of 95 %, rows taken as independent."""
+    return f"none; below {100 * (1.0 - 0.05 ** (1.0 / n)):.3f} %"
