@@ -9,6 +9,12 @@ DEMO    := demo
 TOROS   := examples/data/toros_eso085
 WORKERS ?= 2
 DEVICE  ?= cpu
+# make train: pairs of frames of each camera, the first one and those of examples/model/cameras; the seeds of their skies are
+# counted from SEED; FROM, a model, is trained further, on skies that it has not seen if SEED is another one.
+CAMERAS := sharp_ccd small_telescope wide_lens long_focus
+PAIRS   ?= 420 65 65 65 45
+SEED    ?= 100
+FROM    ?=
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The linters and the documentation builder are found in .venv, and only there.
@@ -81,20 +87,16 @@ wheel: $(VENV)/.dev ## build the wheel
 	rm -rf dist
 	python -m build --wheel --outdir dist .
 
-train: $(VENV)/.user ## train a real/bogus model from nothing, into build/model
+train: $(VENV)/.user ## train a real/bogus model, into build/model; FROM=shipped goes on from the shipped one
 	rm -rf build/model build/model_set build/model_sets
-	gueststar dataset simulate --out build/model_sets/tomoe --config examples/model/set.toml --pairs 420 --chips all \
-		--seed 101 --split 4:1:0 --real examples/data/toros_eso085 --workers $(WORKERS)
-	gueststar dataset simulate --out build/model_sets/sharp_ccd --config examples/model/cameras/sharp_ccd.toml \
-		--pairs 65 --seed 111 --split 4:1:0 --workers $(WORKERS)
-	gueststar dataset simulate --out build/model_sets/small_telescope --config examples/model/cameras/small_telescope.toml \
-		--pairs 65 --seed 112 --split 4:1:0 --workers $(WORKERS)
-	gueststar dataset simulate --out build/model_sets/wide_lens --config examples/model/cameras/wide_lens.toml \
-		--pairs 65 --seed 113 --split 4:1:0 --workers $(WORKERS)
-	gueststar dataset simulate --out build/model_sets/long_focus --config examples/model/cameras/long_focus.toml \
-		--pairs 45 --seed 114 --split 4:1:0 --workers $(WORKERS)
+	gueststar dataset simulate --out build/model_sets/tomoe --config examples/model/set.toml --pairs $(firstword $(PAIRS)) \
+		--chips all --seed $$(($(SEED) + 1)) --split 4:1:0 --real examples/data/toros_eso085 --workers $(WORKERS)
+	@set -e -- $(wordlist 2,99,$(PAIRS)); seed=$$(($(SEED) + 10)); for camera in $(CAMERAS); do seed=$$((seed + 1)); \
+		(set -x; gueststar dataset simulate --out build/model_sets/$$camera --config examples/model/cameras/$$camera.toml \
+		--pairs $$1 --seed $$seed --split 4:1:0 --workers $(WORKERS)); shift; done
 	gueststar dataset join build/model_sets/* --out build/model_set
-	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE)
+	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE) \
+		$(if $(FROM),--finetune $(FROM) --set finetune.part=all)
 	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json, profile.json and weights.npz to"
 	@echo "src/gueststar/realbogus/shipped"
 

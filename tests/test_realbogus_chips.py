@@ -28,6 +28,7 @@ from gueststar.realbogus.chips.weights_file import pack_network, read_trainable
 from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise
+from gueststar.realbogus.lineage import seen_groups, was_trained_on
 from gueststar.realbogus.loaded import open_model
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, judge, score_dataset, thresholds_of_rows
@@ -37,6 +38,7 @@ from gueststar.realbogus.shard_writer import ShardWriter
 from gueststar.realbogus.store import list_models, promote, rollback, verify_model
 from gueststar.realbogus.stored import open_dataset
 from gueststar.realbogus.train import Train, predict, train_network
+from gueststar.realbogus.watch import Watch
 from gueststar.report.evaluation import write_evaluation
 from gueststar.report.evaluation_checks import check_training
 from gueststar.report.evaluation_models import read_scores, score_model
@@ -45,6 +47,7 @@ from gueststar.report.evaluation_sample import choose_rows
 from gueststar.report.evaluation_tables import score_table
 from gueststar.training import Training, train_stored
 from gueststar.training.chip_plan import PerChip, plan_chips
+from gueststar.training.measure import measure_model
 from gueststar.training.per_chip import ChipTask, lost_chip, train_per_chip
 from gueststar.types import Candidates, Stamps
 from realbogus_stamps import dataset, sample
@@ -78,7 +81,10 @@ def drawn():
 @pytest.fixture(scope="module")
 def folder(drawn, tmp_path_factory):
     """Return the same as a data set on disk, in three shards."""
-    path = tmp_path_factory.mktemp("sets") / "set"
+    return stored_set(drawn, tmp_path_factory.mktemp("sets") / "set")
+
+
+def stored_set(drawn, path):
     extra = {"suspicion": "", "true_kind": "", "sky_sigma_science": 1.0, "sky_sigma_reference": 1.0,
              "sky_sigma_difference": 1.0}  # fmt: skip
     with ShardWriter(path, rows_per_shard=250) as writer:
@@ -266,8 +272,9 @@ def test_weights_that_cannot_be_used_are_refused_with_the_reason(drawn, split, c
             read_trainable(stored(name, file.getvalue()))
 
 
-def test_fine_tuning_changes_the_head_alone(drawn, split, conditioned):
-    for part, changed in (("head", {"head"}), ("head+film", {"head", "film"})):
+def test_fine_tuning_changes_the_part_that_is_wanted(drawn, split, conditioned):
+    everything = {"pixels", "numbers", "film", "head"}
+    for part, changed in (("head", {"head"}), ("head+film", {"head", "film"}), ("all", everything)):
         network = _again(conditioned)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         trained = fine_tune(network, drawn, split, QUICK, FineTune(part=part, rows=100))
@@ -558,6 +565,46 @@ def test_a_chip_whose_training_fails_is_served_by_the_fallback(folder, tmp_path,
     made = train_per_chip(OPTIONS, folder, tmp_path / "set", fallback=str(models / "fallback"), mapper=astray)
     assert made.chips["Q1-11"].reason == "its training failed: training went astray"
     assert made.chips["Q1-11"].fallback_auc is not None
+
+
+def test_a_model_that_was_trained_further_tells_what_the_one_of_before_has_seen(models, folder, drawn, tmp_path):
+    base = models / "fallback"
+    names = {name: np.char.add("new ", drawn[name]) for name in ("tile", "night", "reference")}
+    fresh = replace(drawn, columns={**drawn.columns, **names})
+    told = []
+    for name, rows in (("fresh", fresh), ("mixed", _test_part_of(drawn, fresh))):
+        data = open_dataset(stored_set(rows, tmp_path / name))
+        options = OPTIONS.model_copy(update={"finetune": FineTune(part="all")})
+        train_stored(options, data, tmp_path / f"{name}_model", base=base, watch=Watch(tell=told.append))
+    # The training part of the set of before stands as test part in one of the two.
+    assert [text for text in told if "has seen" in text] == [
+        "tiny 1 has seen 12 tile value(s), such as pair000, 12 night value(s), such as pair000, 12 reference value(s), "
+        "such as pair000 of the test part: its figures may be too good. Take --test with a set of other frames"
+    ]
+    card, _ = read_model(tmp_path / "fresh_model")
+    before = open_dataset(folder)
+    assert was_trained_on(card.training_data, before)
+    assert was_trained_on(card.training_data, open_dataset(tmp_path / "fresh"))
+    assert not was_trained_on(read_model(base)[0].training_data, open_dataset(tmp_path / "fresh"))
+    assert seen_groups(card.training_data, {"tile": ["pair000", "new pair000", "pair999"]}) == {
+        "tile": ["pair000", "new pair000"]
+    }
+    with pytest.raises(InputError, match="is the set that the model was trained on"):
+        measure_model(tmp_path / "fresh_model", {"mine": before}, tmp_path / "measured")
+    code, text = run("model", "show", tmp_path / "fresh_model")
+    assert code == 0
+    assert "what tiny 1 was; from there on, every layer: train:" in text
+
+
+def _test_part_of(old, new):
+    """The rows of `new` with the training rows of `old` as their test part."""
+    first, rest = np.flatnonzero(old["split"] == "train"), np.flatnonzero(new["split"] != "test")
+    both = {name: np.concatenate((value[rest], old.columns[name][first])) for name, value in new.columns.items()}
+    both["split"] = np.append(new["split"][rest], np.repeat("test", first.size))
+    return replace(
+        new, cube=np.concatenate((new.cube[rest], old.cube[first])), columns=both,
+        sigma=np.concatenate((new.sigma[rest], old.sigma[first])),
+    )  # fmt: skip
 
 
 def test_sets_are_fine_tuned_from_one_model(models, folder, tmp_path):

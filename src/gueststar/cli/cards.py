@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["card_lines", "measured_lines", "print_card", "quality", "rate_text"]
 
+_FURTHER = {"head": "its head", "head+film": "its head and the modulation by the chip", "all": "every layer"}
 _STOPPED = {"patience": "no better pass came within train.patience", "epochs": "all passes were made"}
 
 
@@ -95,6 +96,8 @@ def card_lines(card: Card, size: int) -> Iterator[str]:
     cut = f"{card.threshold:.4f}" if card.threshold >= 0.01 else f"{card.threshold:.4g}"
     yield f"threshold {cut}: {card.threshold_meaning}"
     yield "trained on"
+    if base := card.training.get("finetune"):
+        yield f"  what {base['from']} was; from there on, {_FURTHER[base['part']]}:"
     for name, part in card.training_data.get("parts", {}).items():
         yield f"  {name}: {part['real']} reals, {part['artifact']} artifacts"
     if names := [str(one["name"]) for one in card.training_data.get("sets", ())]:

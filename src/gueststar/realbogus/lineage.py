@@ -13,9 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.split import GROUP_COLUMNS
+from gueststar.realbogus.stored import StoredDataset
 
-__all__ = ["MOST_GROUPS", "group_hash", "joined_training", "seen_groups", "training_groups", "training_span"]
+__all__ = [
+    "MOST_GROUPS",
+    "group_hash",
+    "joined_training",
+    "seen_groups",
+    "training_groups",
+    "training_span",
+    "was_trained_on",
+]
 
 MOST_GROUPS = 20_000  #: of one column; a card does not grow beyond this
 
@@ -46,14 +56,14 @@ def training_span(mjd: NDArray[Any]) -> list[float] | None:
 
 
 def joined_training(data: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the models of a set were trained on, in the form of one card.
+    """What several models were trained on, those of a set or one after the other, in the form of one card.
 
     Parameters
     ----------
     data : mapping
-        ``training_data`` of the set.
+        ``training_data`` of the set, or of the model that was trained further.
     cards : sequence of mapping
-        ``training_data`` of its models.
+        ``training_data`` of all that were trained.
 
     Returns
     -------
@@ -66,11 +76,32 @@ def joined_training(data: Mapping[str, Any], cards: Sequence[Mapping[str, Any]])
         for name, hashes in dict(card.get("groups") or {}).items():
             groups.setdefault(name, set()).update(hashes)
     times = [time for card in cards for time in card.get("mjd") or ()]
-    hashes = {str(card["hash"]) for card in cards if card.get("hash")}
+    hashes = set[str]().union(*(_trained_hashes(card) for card in cards))
     return {
         **data, "groups": {name: sorted(found) for name, found in groups.items()},
         "mjd": [min(times), max(times)] if times else None, "other_hashes": sorted(hashes - {data.get("hash")}),
     }  # fmt: skip
+
+
+def was_trained_on(card_data: Mapping[str, Any], dataset: LabelledStamps) -> bool:
+    """Whether a model, or one that it was trained further from, was trained on a data set, with whatever labels.
+
+    Parameters
+    ----------
+    card_data : mapping
+        ``training_data`` of a card.
+    dataset : LabelledStamps
+    """
+    # Other labels make another hash; the rows are the same ones.
+    own = {dataset.content_hash()} | ({dataset.manifest.content_hash} if isinstance(dataset, StoredDataset) else set())
+    return bool(own & _trained_hashes(card_data))
+
+
+def _trained_hashes(card_data: Mapping[str, Any]) -> set[str]:
+    """Hashes of the sets that a model was trained on."""
+    labels = dict(card_data.get("labels") or {})
+    found = {card_data.get("hash"), labels.get("data_hash"), *(card_data.get("other_hashes") or ())}
+    return {str(value) for value in found if value}
 
 
 def seen_groups(card_data: Mapping[str, Any], values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from gueststar.realbogus.calibrate import (
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.lineage import was_trained_on
 from gueststar.realbogus.loaded import LoadedModel
 from gueststar.realbogus.package import images_of, logits_dataset
 
@@ -188,7 +189,7 @@ def rows_for(
     for name in names:
         if name not in parts:
             raise InputError(f"part {name!r}: one of {', '.join(parts)}", part=name)
-        if name in ("train", "all") and card.training_data.get("hash") == dataset.content_hash():
+        if name in ("train", "all") and was_trained_on(card.training_data, dataset):
             raise InputError(
                 f"model {card.name!r} was trained on part {name!r} of this data set; its scores there say "
                 "nothing: take validation or test, or another set",

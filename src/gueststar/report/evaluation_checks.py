@@ -9,7 +9,7 @@ import numpy as np
 from gueststar.errors import ConfigError
 from gueststar.realbogus.evaluate import auc, rate
 from gueststar.realbogus.evaluation.drawn_images import FEW_IMAGES
-from gueststar.realbogus.lineage import seen_groups
+from gueststar.realbogus.lineage import seen_groups, was_trained_on
 from gueststar.report.evaluation_models import Contender, threshold_text
 from gueststar.report.evaluation_sample import EvaluatedRows
 
@@ -29,10 +29,7 @@ def check_training(chosen: EvaluatedRows, contender: Contender) -> list[str]:
     """
     known, data = contender.training, chosen.data
     name, part = contender.name, chosen.part
-    # Other labels make another hash; the rows are the same ones.
-    trained_on = {known.get("hash"), dict(known.get("labels") or {}).get("data_hash"), *known.get("other_hashes", ())}
-    trained_on -= {None, ""}
-    if trained_on & {data.content_hash(), data.manifest.content_hash}:
+    if was_trained_on(known, data):
         if part in ("train", "all"):
             raise ConfigError(
                 f"{data.folder} is the set that {name} was trained on, and the part {part} holds the rows that were "

@@ -9,6 +9,7 @@ from gueststar.errors import InputError
 from gueststar.realbogus.card import Card, read_model, trainable_bytes, write_model
 from gueststar.realbogus.chips.model_set import is_set
 from gueststar.realbogus.drift.model_profile import copy_profile
+from gueststar.realbogus.lineage import was_trained_on
 from gueststar.realbogus.loaded import load_model
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.training.tested import rows_to_test, tested
@@ -55,7 +56,7 @@ def measure_model(
         raise InputError("no data set to measure on: give one with --test")
     card, weights = read_model(model)
     for name, data in tests.items():
-        if card.training_data.get("hash") == data.content_hash():
+        if was_trained_on(card.training_data, data):
             raise InputError(f"test set {name!r} is the set that the model was trained on; take one of other frames")
         if rows_to_test(data).size == 0:
             raise InputError(f"test set {name!r} has no row that is real or artifact; there is nothing to measure")

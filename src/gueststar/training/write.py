@@ -22,9 +22,10 @@ from gueststar.realbogus.figure import roc_figure
 from gueststar.realbogus.files import PROFILE_FILE
 from gueststar.realbogus.history import write_history
 from gueststar.realbogus.label_noise import train_robust
+from gueststar.realbogus.lineage import joined_training, seen_groups, was_trained_on
 from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.package import describe_model, score_dataset
-from gueststar.realbogus.split import Split
+from gueststar.realbogus.split import GROUP_COLUMNS, Split
 from gueststar.realbogus.stored import StoredDataset
 from gueststar.realbogus.train_options import slow_precision
 from gueststar.realbogus.trained import Progress
@@ -86,6 +87,10 @@ def write_trained(
     card, weights = describe_model(
         trained, dataset, split, options=options.train, name=options.name, version=options.version, caveats=caveats
     )
+    if before is not None:
+        _warn_of_seen(before, dataset, split, watch)
+        data = joined_training(card.training_data, [before.training_data, card.training_data])
+        card = card.model_copy(update={"training_data": data})
     model = open_model(card, weights)
     card = card.model_copy(
         update={
@@ -106,6 +111,20 @@ def write_trained(
     _write_profile(Path(out), model, dataset, split, seed=options.train.seed, watch=watch)
     kept.remove()
     return card
+
+
+def _warn_of_seen(before: Card, dataset: LabelledStamps, split: Split, watch: Watch) -> None:
+    """Tell when the model that is started from has seen groups of the test part."""
+    known = before.training_data
+    if was_trained_on(known, dataset):
+        return  # with the parts that the set has, which share no group
+    values = {name: np.unique(np.asarray(dataset[name])[split.test]).astype(str).tolist() for name in GROUP_COLUMNS}
+    if seen := seen_groups(known, values):
+        there = ", ".join(f"{len(found)} {name} value(s), such as {found[0]}" for name, found in seen.items())
+        watch.say(
+            f"{before.name} {before.version} has seen {there} of the test part: its figures may be too good. Take "
+            "--test with a set of other frames"
+        )
 
 
 def _write_profile(

@@ -1,8 +1,9 @@
-"""A trained network goes on with other rows: its head alone, or its head and the modulation by the chip.
+"""A trained network goes on with other rows: its head alone, its head and the modulation by the chip, or all of it.
 
-The layers that look at pixels and numbers stay as they are, running statistics of the normalisation included, so a few
-hundred rows are enough: 28,000 weights of 180,000 are trained. Features of one set serve another when the last layers
-alone are trained anew: Yosinski et al. 2014 (arXiv 1411.1792).
+Where the head alone is trained, the layers that look at pixels and numbers stay as they are, running statistics of the
+normalisation included, so a few hundred rows are enough: 28,000 weights of 180,000 are trained. Features of one set
+serve another when the last layers alone are trained anew; with many rows, all layers trained from such a start do
+better than from nothing: Yosinski et al. 2014 (arXiv 1411.1792).
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ __all__ = ["FineTune", "fewer_rows", "fine_tune"]
 class FineTune(Options):
     """How a trained network goes on with other rows."""
 
-    part: Literal["head", "head+film"] = Field(
-        "head", description="What is trained: 'head', or 'head+film': the modulation by the chip, too"
+    part: Literal["head", "head+film", "all"] = Field(
+        "head",
+        description="What is trained: 'head'; 'head+film': the modulation by the chip, too; 'all': every layer, which "
+        "takes tens of thousands of rows",
     )
     rows: int | None = Field(
         None,
@@ -54,7 +57,7 @@ def fine_tune(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Trained:
-    """Train the head of a network on other rows; keep what is best on the validation part.
+    """Train a network, or its head alone, on other rows; keep what is best on the validation part.
 
     Parameters
     ----------
@@ -98,7 +101,8 @@ def fine_tune(
             layer.p = options.dropout
     if network.film is not None:
         network.film.unknown_share = options.unknown_chip
-    network.freeze(film=how.part == "head+film")
+    if how.part != "all":
+        network.freeze(film=how.part == "head+film")
     with deterministic(options.seed, device=options.device, threads=options.threads):
         placed = network.to(device=options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Loop(rows, placed, own).run(progress, watch)
