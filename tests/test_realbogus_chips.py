@@ -29,7 +29,7 @@ from gueststar.realbogus.dataset import Dataset
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.label_noise import LabelNoise
 from gueststar.realbogus.lineage import seen_groups, was_trained_on
-from gueststar.realbogus.loaded import open_model
+from gueststar.realbogus.loaded import open_model, with_views
 from gueststar.realbogus.network import MeanNet, RealBogusNet
 from gueststar.realbogus.package import describe_model, judge, score_dataset, thresholds_of_rows
 from gueststar.realbogus.scalars import DEFAULT_SCALARS
@@ -168,14 +168,14 @@ def test_the_network_learns_what_only_the_chip_can_tell(drawn, split, conditione
 
 
 def test_the_exported_network_takes_the_chip_and_scores_as_the_trained_one(drawn, split, conditioned):
-    card, weights = packed(conditioned, drawn, split)
+    card, weights = packed(conditioned, drawn, split, views=1)
     model = open_model(card, weights)
     assert card.chips == CHIPS
     assert list(model.session.inputs) == ["cube", "sigma", "scalars", "chip"]
     logits = predict(conditioned.network, drawn, split.test)
     expected = chance(logits, temperature=card.temperature, bias=card.bias, prior=card.prior)
     np.testing.assert_allclose(score_dataset(model, drawn, split.test), expected, atol=1e-4)
-    assert card.check_scores == check_scores(model)
+    assert packed(conditioned, drawn, split)[0].check_scores == check_scores(with_views(model, 4))
     plain = RealBogusNet()
     assert "chip" not in open_model(*_plain(card, plain)).session.inputs
     with pytest.raises(ModelError, match=r"the card promises .* and chip \(n,\)"):
@@ -658,17 +658,19 @@ def test_a_store_holds_sets_too(models, tmp_path, capsys):
     assert rollback(store).folder == "one"
 
 
-def test_commands_train_shared_per_chip_and_further(folder, tmp_path):
+def test_commands_train_shared_per_chip_and_further(folder, tmp_path, monkeypatch):
     common = ("--data", folder, "--epochs", 1, "--set", "train.batch_size=50")
     code, text = run("train", *common, "--out", tmp_path / "film", "--shared")
     assert code == 0, text
     assert read_model(tmp_path / "film")[0].chips == tuple(sorted(CHIPS))
     few = ("--set", "chips.fewest=30", "--set", "chips.fewest_validation=10", "--workers", 1)
+    monkeypatch.setattr("gueststar.realbogus.train_options.slow_precision", lambda _: "half the bits are slow here")
     code, text = run(
         "train", *common, *few, "--out", tmp_path / "set", "--per", "chip", "--finetune", tmp_path / "film"
     )
     assert code == 0, text
     assert "2 of 3 chips have their own" in text
+    assert text.count("half the bits are slow here") == 1
     assert "AUC fallback" in text
     assert read_model(tmp_path / "set" / "chip_Q1-11")[0].chips == tuple(sorted(CHIPS))
     code, text = run(

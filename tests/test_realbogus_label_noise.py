@@ -205,7 +205,8 @@ def test_every_method_repeats_and_makes_one_model(drawn, split, method):
     assert {stage for stage, _, _ in seen} == {"train"} | of_folds
     assert seen[-1][1] == seen[-1][2]
 
-    card, weights = describe_model(first, drawn, split, options=SHORT, name="tiny", version="1")
+    once = SHORT.model_copy(update={"views": 1})
+    card, weights = describe_model(first, drawn, split, options=once, name="tiny", version="1")
     assert Card.model_validate_json(card.to_json()).training["label_noise"]["method"] == method
     logits = predict(first.network, drawn, split.test)
     scores = score_dataset(open_model(card, weights), drawn, split.test)
@@ -305,7 +306,7 @@ def test_without_leaves_the_test_part_alone(split):
 def planted():
     """Easy stamps, 15 % of whose artifacts are reals."""
     rng = np.random.default_rng(77)
-    data = dataset(900, rng, size=23)
+    data = dataset(1800, rng, size=23)
     real = np.flatnonzero(data.labels == 1)
     wrong = rng.choice(real, round(0.15 / 0.85 * (data.labels == 0).sum()), replace=False)
     labels = data.labels.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import torch
 from gueststar.errors import ModelError, OutputError
 from gueststar.realbogus.calibrate import chance
 from gueststar.realbogus.card import Card, find_model, read_model, weights_hash, write_model
+from gueststar.realbogus.dataset import symmetry
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import seen_groups
+from gueststar.realbogus.loaded import LoadedModel, open_model
 from gueststar.realbogus.network import RealBogusNet
-from gueststar.realbogus.package import describe_model, judge, score_dataset
+from gueststar.realbogus.package import describe_model, judge, logits_dataset, score_dataset
 from gueststar.realbogus.scalars import measured_scalars
-from gueststar.realbogus.score import RealBogus, load_model, score_stamps
+from gueststar.realbogus.score import TURNS, RealBogus, load_model, score_stamps
 from gueststar.realbogus.split import split_groups
 from gueststar.realbogus.train import Train, predict, train_network
 from gueststar.types import Candidates, Stamps
@@ -42,7 +45,7 @@ def trained(drawn, split):
 def folder(drawn, split, trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "small"
     card, weights = describe_model(
-        trained, drawn, split, options=Train(epochs=2, batch_size=30), name="small", version="1",
+        trained, drawn, split, options=Train(epochs=2, batch_size=30, views=1), name="small", version="1",
         caveats=("drawn stamps only",),
     )  # fmt: skip
     write_model(path, card.model_copy(update={"metrics": {"auc": float("nan")}}), weights)
@@ -97,6 +100,34 @@ def test_scores_are_those_of_the_trained_network(folder, drawn, split, trained):
     assert result.auc > 0.9
     assert plain["auc"] == result.auc
     assert sum(total for _, total in plain["called_real_of_kind"].values()) == split.test.size
+
+
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_what_may_be_real_is_looked_at_again(drawn, split, trained, views):
+    options = Train(epochs=2, batch_size=30, views=views)
+    card, weights = describe_model(trained, drawn, split, options=options, name="small", version="1")
+    real = drawn.labels[split.validation] == 1
+    assert (trained.validation_logits[real] > card.views_from).mean() == pytest.approx(0.99, abs=0.02)
+    model, rows = open_model(card, weights), split.test
+    first = predict(trained.network, drawn, rows)
+    turns = [replace(drawn, cube=symmetry(drawn.cube, np.full(len(drawn), turn))) for turn in TURNS[:views]]
+    expected = np.mean([predict(trained.network, turned, rows) for turned in turns], axis=0)
+    again = first > card.views_from
+    assert again.any()
+    assert not again.all()
+    found = logits_dataset(model, drawn, rows, batch_size=7)
+    np.testing.assert_allclose(found, np.where(again, expected, first), atol=2e-4)
+    # Threshold and calibration are those of the mean.
+    scores = score_dataset(model, drawn, split.validation)
+    assert (scores[real] >= card.threshold).mean() >= 0.98
+    assert card.calibration["loss_after"] <= card.calibration["loss_before"]
+    if views == 8:  # whichever way a stamp is turned, its score stays
+        for turn in range(8):
+            turned = replace(drawn, cube=symmetry(drawn.cube, np.full(len(drawn), turn)))
+            ways = logits_dataset(
+                LoadedModel(card.model_copy(update={"views_from": -1e9}), model.session), turned, rows
+            )
+            np.testing.assert_allclose(ways, expected, atol=2e-4)
 
 
 def test_candidates_get_a_score_and_keep_everything_else(folder, rng):

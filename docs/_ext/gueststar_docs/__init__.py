@@ -34,6 +34,7 @@ from gueststar_docs.scoring import chip_cost, network_speed, scoring_speed
 from gueststar_docs.simulated import simulated_night_page, simulator_page
 from gueststar_docs.studies import finetune_table, study_results
 from gueststar_docs.tables import column_page, error_page, mask_page
+from gueststar_docs.views import views
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -73,6 +74,7 @@ def generated_pages() -> dict[str, str]:
         "goals.inc": goals(),
         "missed_steps.inc": missed_steps(),
         "noise_peaks.inc": noise_peaks(),
+        "views.inc": views(),
         "scoring.inc": scoring_speed(),
         "network_speed.inc": network_speed(),
         "chip_cost.inc": chip_cost(),

@@ -86,6 +86,8 @@ def card_lines(card: Card, size: int) -> Iterator[str]:
         yield f"network {network}, to compare with"
     yield f"made by gueststar {card.code_version}; licence {card.licence}"
     yield f"takes {', '.join(card.channels)}, {card.stamp_size} x {card.stamp_size} px; {card.normalisation}"
+    if card.views > 1:
+        yield f"looks {card.views} times, turned, where the first look gives a logit above {card.views_from:g}"
     yield f"measured numbers: {', '.join(item.name for item in card.scalars) or 'none'}"
     if card.chips:
         yield f"told the chip: {', '.join(card.chips)}; any other one is unknown to it"

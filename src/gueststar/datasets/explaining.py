@@ -171,7 +171,7 @@ def _places(out: str | Path | None, rows: Sequence[ExplainedRow], *, overwrite: 
 def _headline(row: ExplainedRow, explanation: Explanation) -> str:
     called = "real" if explanation.is_real else "artifact"
     words = f"{row.name}: score {explanation.score:.4f}, {called} (threshold {explanation.threshold:.3f})"
-    return f"{words}, logit {explanation.logit:+.2f}; {row.source}" + (f"; label {row.kind}" if row.kind else "")
+    return f"{words}, {explanation.logit_text}; {row.source}" + (f"; label {row.kind}" if row.kind else "")
 
 
 def _parts(explanation: Explanation) -> tuple[tuple[str, str, str], ...]:

@@ -67,6 +67,10 @@ class Card(Options):
     chips: tuple[str, ...] = Field(
         (), description="Chips that the model is told, in the order of their numbers from 1; empty: it is told none"
     )
+    views: Literal[1, 2, 4, 8] = Field(
+        1, description="How often a candidate that may be real is looked at, each time turned; the mean logit counts"
+    )
+    views_from: float = Field(0.0, description="Logit of the first look above which the others are taken")
     score_meaning: str = Field(description="What a score says")
     temperature: float = Field(1.0, gt=0, description="Logits are divided by this before they become scores")
     bias: float = Field(0.0, description="Then this is added")

@@ -28,7 +28,7 @@ from gueststar.realbogus.scalars import scalars_of
 from gueststar.realbogus.split import Split, check_split
 from gueststar.types import Candidates, Stamps
 
-__all__ = ["ROW_COLUMNS", "Dataset", "LabelledStamps", "symmetry"]
+__all__ = ["ROW_COLUMNS", "Dataset", "LabelledStamps", "symmetry", "turned"]
 
 #: Columns that every row has beside the measured ones, with their meaning.
 ROW_COLUMNS: Mapping[str, str] = {
@@ -255,8 +255,12 @@ def symmetry(cube: NDArray[Any], which: NDArray[np.integer[Any]]) -> NDArray[Any
     out = np.empty_like(cube)
     for code in range(8):
         rows = which == code
-        turned = cube[rows]
-        turned = turned[..., ::-1] if code & 1 else turned
-        turned = turned[..., ::-1, :] if code & 2 else turned
-        out[rows] = turned.swapaxes(-1, -2) if code & 4 else turned
+        out[rows] = turned(cube[rows], code)
     return out
+
+
+def turned(cube: NDArray[Any], code: int) -> NDArray[Any]:
+    """All stamps by one symmetry, as `symmetry` numbers them, contiguous; for 0 the array itself."""
+    made = cube[..., ::-1] if code & 1 else cube
+    made = made[..., ::-1, :] if code & 2 else made
+    return np.ascontiguousarray(made.swapaxes(-1, -2) if code & 4 else made)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set,
 from gueststar.realbogus.chips.routing import Members
 from gueststar.realbogus.runtime import Runtime, Session, open_session
 
-__all__ = ["LoadedModel", "load_model", "model_of_chip", "open_model"]
+__all__ = ["LoadedModel", "load_model", "model_of_chip", "open_model", "with_views"]
 
 _EXACT, _ROUNDED = 2e-3, 0.1  # how far check scores of another runtime may be off, the latter in eight bits
 
@@ -32,6 +32,11 @@ class LoadedModel:
     card: Card
     session: Session
     members: Members | None = None
+
+
+def with_views(model: LoadedModel, views: Literal[1, 2, 4, 8]) -> LoadedModel:
+    """The same model with another number of looks; not for sets of models, whose members have their own."""
+    return replace(model, card=model.card.model_copy(update={"views": views}))
 
 
 def load_model(

@@ -71,6 +71,11 @@ class Train(Options):
     )
     context_dropout: float = Field(0.5, ge=0, lt=1, description="Chance that the whole context is hidden")
     augment: Augment = Field(Augment(), description="Changes of the stamps beside the symmetries of the square")
+    views: Literal[1, 2, 4, 8] = Field(
+        4,
+        description="How often the finished model looks at a candidate that the first look takes for no clear "
+        "artifact, each time turned or mirrored; the mean counts",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="'bfloat16': convolutions in half the bits while training, weights stay in float32; quicker on "

@@ -101,7 +101,7 @@ def _heading(figure: Figure, explanation: Explanation, title: str, model: str, n
     text_at(
         figure, 0.3, 0.62, f"score {explanation.score:.4f}: {called}", fontsize=12.5, fontweight="bold", color=colour
     )
-    rest = f"threshold {explanation.threshold:.3f}   logit {signed(explanation.logit)}   model {model}"
+    rest = f"threshold {explanation.threshold:.3f}   {explanation.logit_text}   model {model}"
     text_at(figure, 2.9, 0.62, rest, fontsize=10.5, color=SOFT)
     for i, note in enumerate(notes):
         text_at(figure, 0.3, 0.92 + 0.2 * i, note, fontsize=9.5, color=SOFT)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gueststar.errors import InputError
-from gueststar.realbogus.loaded import LoadedModel
+from gueststar.realbogus.loaded import LoadedModel, with_views
 from gueststar.realbogus.score import stamp_logits
 
 __all__ = ["PLANES", "Candidate", "Logits", "model_logits"]
@@ -91,7 +91,7 @@ class Candidate:
         return np.asarray(logits(np.asarray(cubes, np.float32), sigma, scalars), np.float64)
 
 
-def model_logits(model: LoadedModel, *, chip: str = "") -> Logits:
+def model_logits(model: LoadedModel, *, chip: str = "", views: Literal[1] | None = 1) -> Logits:
     """The logit of a model as a function of pixels, noise and numbers.
 
     Parameters
@@ -99,11 +99,15 @@ def model_logits(model: LoadedModel, *, chip: str = "") -> Logits:
     model : LoadedModel
     chip : str
         Chip of the candidate; empty: unknown.
+    views : int, optional
+        How often it looks. The first look sees the pixels as they are, and is what maps of pixels explain; None: as
+        often as it does for a score.
     """
+    used = model if views is None else with_views(model, views)
 
     def logits(
         cube: NDArray[np.float32], sigma: NDArray[np.float32], scalars: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        return stamp_logits(cube, sigma, scalars, model, chips=np.full(len(cube), chip, dtype=np.str_))
+        return stamp_logits(cube, sigma, scalars, used, chips=np.full(len(cube), chip, dtype=np.str_))
 
     return logits

@@ -63,8 +63,10 @@ class Explanation:
     Parameters
     ----------
     candidate : Candidate
-    logit, score : float
-        Before and after calibration.
+    logit : float
+        Of the first look, before calibration: what is explained.
+    mean_logit, score : float
+        Of all looks that the model takes, before and after calibration; `mean_logit` is `logit` where it takes one.
     threshold : float
         Of the model.
     gradients : Attribution, optional
@@ -83,6 +85,7 @@ class Explanation:
 
     candidate: Candidate
     logit: float
+    mean_logit: float
     score: float
     threshold: float
     gradients: Attribution | None
@@ -93,6 +96,13 @@ class Explanation:
     random_deletion: DeletionCurve
     network_logit: float
     deviations: NDArray[np.float64]
+
+    @property
+    def logit_text(self) -> str:
+        """The logit in words, with that of the first look where there are more."""
+        if self.mean_logit == self.logit:
+            return f"logit {self.logit:+.2f}"
+        return f"logit {self.mean_logit:+.2f}, first look {self.logit:+.2f}"
 
     @property
     def is_real(self) -> bool:
@@ -163,9 +173,11 @@ def explain(model: ExplainedModel, candidate: Candidate, *, rng: np.random.Gener
     deviations = np.full(len(candidate.names), np.nan)
     if model.standard is not None:
         deviations = model.standard.deviations(candidate.upright().scalars)[candidate.number_order]
-    score = chance(np.array([logit], np.float32), temperature=card.temperature, bias=card.bias, prior=card.prior)
+    looks = model_logits(model.scoring, chip=chip, views=None)
+    mean = float(candidate.logits(looks, candidate.cube[None])[0])
+    score = chance(np.array([mean], np.float32), temperature=card.temperature, bias=card.bias, prior=card.prior)
     return Explanation(
-        candidate, logit, float(score[0]), card.threshold, gradients, occlusion, ablate(logits, candidate),
+        candidate, logit, mean, float(score[0]), card.threshold, gradients, occlusion, ablate(logits, candidate),
         float("nan") if gradients is None else rank_agreement(gradients.pixels, occlusion), deletion, at_random,
         float("nan") if gradients is None else gradients.logit, deviations,
     )  # fmt: skip
