@@ -365,7 +365,23 @@ def test_the_card_says_after_which_pass_and_from_which_sets():
     assert "These sets were joined:" in text
     assert re.search(r"spring\\?_nights\s+- 45\s+- 7\s+- –\s+- 60 passes over a field", text)
     card["training_data"].pop("sets")
-    assert "joined" not in card_text(card)
+    card["training"].pop("finetune", None)
+    text = card_text(card)
+    assert "joined" not in text
+    assert "Before that" not in text
+    first = {"part": "head", "from": "mine 1", "from_hash": "a" * 64}
+    data = {"parts": {"train": {"real": 1234, "artifact": 9, "left_out": 0}}, "sets": [{"name": "winter"}]}
+    card["training"]["finetune"] = {
+        "part": "all", "from": "mine 2", "from_hash": "b" * 64, "from_data": data, "from_finetune": first,
+    }  # fmt: skip
+    text = card_text(card)
+    assert (
+        text.index("Before that: mine 2")
+        < text.index("1234")
+        < text.index("winter")
+        < text.index("Before that: mine 1")
+    )
+    assert "Every layer of mine 2 (weights ``bbbbbbbbbbbb``)" in text
 
 
 def test_goals_tell_each_training_and_what_was_before():

@@ -51,6 +51,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     lines += [heading("Training data", "-"), _parts(card["training_data"]["parts"])]
     lines.append(_entries({k: v for k, v in card["training_data"].items() if not isinstance(v, dict | list)}))
     lines.append(_joined_sets(card["training_data"].get("sets", [])))
+    lines += _before(card["training"].get("finetune"))
     lines += [heading("Training", "-"), _history(card["training"])]
     lines += [heading("Measured numbers that the network takes", "-"), _records(card["scalars"])]
     return "\n".join(lines)
@@ -123,6 +124,22 @@ def _joined_sets(sets: Sequence[Mapping[str, Any]]) -> str:
         return ""
     header = ("Set", "Simulated pairs of frames", "Seed", "Chips told apart", "Real frames")
     return "These sets were joined:\n\n" + list_table(header, rows, widths=(22, 20, 10, 16, 32))
+
+
+def _before(finetune: Mapping[str, Any] | None) -> Iterator[str]:
+    """What the model that was trained further had been trained on, back to the first."""
+    while finetune:
+        data = finetune.get("from_data") or {}
+        layers = "Every layer" if finetune["part"] == "all" else "The head"
+        yield heading(f"Before that: {escape(finetune['from'])}", "~")
+        yield (
+            f"{layers} of {escape(finetune['from'])} (weights ``{finetune['from_hash'][:12]}``) went on from there. "
+            "The tables above are of the later rows; it had been trained on these:\n"
+        )
+        if data.get("parts"):
+            yield _parts(data["parts"])
+        yield _joined_sets(data.get("sets", []))
+        finetune = finetune.get("from_finetune")
 
 
 def _history(training: Mapping[str, Any]) -> str:

@@ -71,6 +71,8 @@ def write_trained(
         notes["finetune"] = {
             **options.finetune.model_dump(mode="json"), "from": f"{before.name} {before.version}",
             "from_hash": before.weights_hash,
+            "from_data": {key: value for key, value in before.training_data.items() if key != "groups"},
+            **({"from_finetune": earlier} if (earlier := before.training.get("finetune")) else {}),
         }  # fmt: skip
         parts |= {"finetune": options.finetune, "base": before}
     kept = Checkpoint(out, identity(dataset, split, parts), minutes=options.train.checkpoint_minutes, restart=restart)
