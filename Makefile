@@ -96,7 +96,7 @@ train: $(VENV)/.user ## train a real/bogus model, into build/model; FROM=shipped
 		--pairs $$1 --seed $$seed --split 4:1:0 --workers $(WORKERS)); shift; done
 	gueststar dataset join build/model_sets/* --out build/model_set
 	gueststar train --data build/model_set --out build/model --config examples/model/train.toml --device $(DEVICE) \
-		$(if $(FROM),--finetune $(FROM) --set finetune.part=all --epochs 6)
+		$(if $(FROM),--finetune $(FROM) --set finetune.part=all --epochs 5)
 	@echo "To ship it, add figures with gueststar model measure, and copy model.onnx, card.json, profile.json and weights.npz to"
 	@echo "src/gueststar/realbogus/shipped"
 

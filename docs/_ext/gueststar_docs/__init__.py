@@ -72,6 +72,7 @@ def generated_pages() -> dict[str, str]:
         "drift_measured.inc": drift_figures(),
         "label_suspects.inc": label_suspects(),
         "goals.inc": goals(),
+        "goals_seeds.inc": goals("goals_seeds.json"),
         "missed_steps.inc": missed_steps(),
         "noise_peaks.inc": noise_peaks(),
         "views.inc": views(),

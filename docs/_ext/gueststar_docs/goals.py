@@ -12,9 +12,9 @@ __all__ = ["goals", "part"]
 _RATES = ("0.98", "0.9")
 
 
-def goals() -> str:
-    """Return the figures of ``benchmarks/goals.py`` as a part of a page."""
-    report = read_measured("goals.json")
+def goals(name: str = "goals.json") -> str:
+    """Return figures of ``benchmarks/goals.py``, from one of the files of measured ones, as a part of a page."""
+    report = read_measured(name)
     if report is None:
         return "Not measured yet.\n"
     return "\n".join(part(found, int(report["trainings"]), str(report["version"])) for found in report["sets"])
