@@ -4,7 +4,8 @@
     python benchmarks/scoring.py my_model my_model_int8 --json docs/measured/scoring.json
 
 Each model is run in ONNX Runtime, and in OpenVINO where it is installed, on stamps of 31 and of 63 px (of which the
-centre is seen), as `gueststar run` does. Runs of all take turns, so that a busy machine is as busy for each; medians
+centre is seen), one look at each: what the further looks of a model cost on a night's candidates is measured by
+``benchmarks/views.py``. Runs of all take turns, so that a busy machine is as busy for each; medians
 and fastest are of the processor time of one thread. Then the share of preprocessing is told, by ONNX Runtime's own
 profile of the first model, and how far the scores of the runtimes differ.
 """
@@ -31,7 +32,8 @@ import onnxruntime
 from gueststar import __version__
 from gueststar.errors import MissingPartError
 from gueststar.realbogus.card import read_model
-from gueststar.realbogus.score import LoadedModel, load_model, score_stamps
+from gueststar.realbogus.loaded import LoadedModel, load_model, with_views
+from gueststar.realbogus.score import score_stamps
 
 WIDTHS = (31, 63)
 RUNTIMES = ("onnxruntime", "openvino")
@@ -60,7 +62,7 @@ def ready(models: list[str]) -> tuple[list[tuple[str, str, LoadedModel]], list[s
             except MissingPartError as error:
                 missing.append(error.message)
                 continue
-            found.append((f"{loaded.card.name} {loaded.card.version}", runtime, loaded))
+            found.append((f"{loaded.card.name} {loaded.card.version}", runtime, with_views(loaded, 1)))
     return found, sorted(set(missing))
 
 

@@ -21,6 +21,7 @@ from gueststar.realbogus.calibrate import (
     with_prior,
 )
 from gueststar.realbogus.card import read_model, write_model
+from gueststar.realbogus.loaded import LoadedModel, with_views
 from gueststar.realbogus.package import judge, logits_dataset, score_dataset
 from gueststar.realbogus.recalibrate import calibrate_model, dataset_parts, next_version, rows_for
 from gueststar.realbogus.reliability_figure import reliability_figure
@@ -163,6 +164,28 @@ def test_a_calibrated_model_is_a_new_version_with_the_same_decisions(folder, tmp
     assert again.card.version == "x"
     assert (again.card.bias, again.card.prior) == (0.0, 0.01)
     assert again.card.calibration["fitted"].startswith("half of the nights of the train part")
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_another_number_of_looks_has_a_threshold_of_its_own(folder, views):
+    model, data = load_model(folder / "model"), open_dataset(folder / "set")
+    assert model.card.views == 4
+    made = calibrate_model(model, data, part="validation", check="test", views=views)
+    rows = dataset_parts(data)["validation"]
+    looking = LoadedModel(made.card, model.session)
+    scores, real = score_dataset(looking, data, rows), data.labels[rows] == 1
+    assert made.card.views == views
+    assert (scores[real] >= made.card.threshold).mean() == pytest.approx(0.98, abs=0.02)
+    assert "that the calibration was fitted on" in made.card.threshold_meaning
+    first = logits_dataset(with_views(model, 1), data, rows[real])
+    assert (first > made.card.views_from).mean() == pytest.approx(0.99, abs=0.02)
+    assert not np.array_equal(made.judged.logits, made.judged_before.logits)
+    np.testing.assert_array_equal(made.judged.real, made.judged_before.real)
+    test = dataset_parts(data)["test"]
+    np.testing.assert_allclose(made.judged.logits, logits_dataset(looking, data, test), atol=1e-6)
+    same = calibrate_model(model, data, part="validation", check="test", views=4)
+    assert same.card.threshold_meaning == model.card.threshold_meaning
+    assert same.card.views_from == model.card.views_from
 
 
 def test_a_prior_can_be_given_when_scoring(folder, rng):

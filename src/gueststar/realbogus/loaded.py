@@ -16,8 +16,9 @@ from gueststar.realbogus.chips.model_set import is_set, member_folder, read_set,
 from gueststar.realbogus.chips.routing import Members
 from gueststar.realbogus.runtime import Runtime, Session, open_session
 
-__all__ = ["LoadedModel", "load_model", "model_of_chip", "open_model", "with_views"]
+__all__ = ["LoadedModel", "Views", "load_model", "model_of_chip", "open_model", "with_views"]
 
+Views = Literal[1, 2, 4, 8]
 _EXACT, _ROUNDED = 2e-3, 0.1  # how far check scores of another runtime may be off, the latter in eight bits
 
 
@@ -34,7 +35,7 @@ class LoadedModel:
     members: Members | None = None
 
 
-def with_views(model: LoadedModel, views: Literal[1, 2, 4, 8]) -> LoadedModel:
+def with_views(model: LoadedModel, views: Views) -> LoadedModel:
     """The same model with another number of looks; not for sets of models, whose members have their own."""
     return replace(model, card=model.card.model_copy(update={"views": views}))
 

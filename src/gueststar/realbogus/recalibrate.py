@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gueststar.errors import InputError
 from gueststar.realbogus.calibrate import (
     CalibrationError,
+    Fit,
     calibration_error,
     chance,
     fit_calibration,
@@ -22,9 +23,10 @@ from gueststar.realbogus.calibrate import (
 from gueststar.realbogus.card import Card
 from gueststar.realbogus.checks import check_scores
 from gueststar.realbogus.dataset import LabelledStamps
+from gueststar.realbogus.evaluate import threshold_at_tpr
 from gueststar.realbogus.lineage import was_trained_on
-from gueststar.realbogus.loaded import LoadedModel
-from gueststar.realbogus.package import images_of, logits_dataset
+from gueststar.realbogus.loaded import LoadedModel, Views, with_views
+from gueststar.realbogus.package import COMPLETENESS, LOOKED_AT_ONCE, images_of, logits_dataset
 
 __all__ = ["Calibrated", "Judged", "calibrate_model", "next_version", "rows_for"]
 
@@ -60,7 +62,8 @@ class Calibrated:
         At a prior of 0.5.
     at_prior : CalibrationError
         After, with reals and artifacts weighted to the prior of the card.
-    judged : Judged
+    judged, judged_before : Judged
+        The same rows, by the new version and by the old one; they differ in the number of looks alone.
     population : str
     old : Card
     """
@@ -70,6 +73,7 @@ class Calibrated:
     after: CalibrationError
     at_prior: CalibrationError
     judged: Judged
+    judged_before: Judged
     population: str
     old: Card
 
@@ -83,12 +87,14 @@ def calibrate_model(
     prior: float | None = None,
     population: str | None = None,
     bias: bool = True,
+    views: Views | None = None,
     version: str | None = None,
     seed: int = 0,
 ) -> Calibrated:
     """Fit temperature and bias on one part of a data set, and measure the calibration error on another.
 
-    The threshold takes the same decisions as before.
+    The threshold takes the same decisions as before, unless the model is to look another number of times: then it
+    keeps the share `COMPLETENESS` of the reals that are fitted on.
 
     Parameters
     ----------
@@ -102,6 +108,8 @@ def calibrate_model(
         None: that of the card, else 'snr'.
     bias : bool
         Fit an offset, too.
+    views : {1, 2, 4, 8}, optional
+        How often the new version looks at what may be real; None: as often as before.
     version : str, optional
         Of the new model; None: the old one and what was done.
     seed : int
@@ -116,26 +124,28 @@ def calibrate_model(
     population = population or str(old.calibration.get("population", "snr"))
     prior = old.prior if prior is None else prior
     fit_rows, check_rows, how = rows_for(dataset, old, part=part, check=check, seed=seed)
-    fitted, judged = (Judged.of(model, dataset, rows) for rows in (fit_rows, check_rows))
+    looking = model if views in (None, old.views) else _looking(model, dataset, fit_rows, views)
+    fitted, judged = (Judged.of(looking, dataset, rows) for rows in (fit_rows, check_rows))
+    judged_before = judged if looking is model else Judged.of(model, dataset, check_rows)
     weights = population_weights(fitted.real.astype(np.int8), fitted.snr, population)
     fit = fit_calibration(fitted.real, fitted.logits, weights, bias=bias)
     before, after, at_prior = (
-        error_at(judged, population, *numbers, seed=seed)
-        for numbers in (
-            (old.temperature, old.bias, 0.5),
-            (fit.temperature, fit.bias, 0.5),
-            (fit.temperature, fit.bias, prior),
+        error_at(rows, population, *numbers, seed=seed)
+        for rows, numbers in (
+            (judged_before, (old.temperature, old.bias, 0.5)),
+            (judged, (fit.temperature, fit.bias, 0.5)),
+            (judged, (fit.temperature, fit.bias, prior)),
         )
     )
-    new = old.model_copy(
+    threshold, meaning = _threshold(old, looking is not model, fit, fitted, prior)
+    new = looking.card.model_copy(
         update={
             "version": version or next_version(old.version, "cal"),
             "temperature": fit.temperature,
             "bias": fit.bias,
             "prior": prior,
-            "threshold": move_threshold(
-                old.threshold, (old.temperature, old.bias, old.prior), (fit.temperature, fit.bias, prior)
-            ),
+            "threshold": threshold,
+            "threshold_meaning": meaning,
             "score_meaning": score_meaning(population, prior),
             "caveats": tuple(text for text in old.caveats if prior == 0.5 or not text.startswith(_NO_RATES)),
             "calibration": {
@@ -152,7 +162,25 @@ def calibrate_model(
         }
     )
     card = new.model_copy(update={"check_scores": check_scores(LoadedModel(new, model.session))})
-    return Calibrated(card, before, after, at_prior, judged, population, old)
+    return Calibrated(card, before, after, at_prior, judged, judged_before, population, old)
+
+
+def _looking(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], views: Views | None) -> LoadedModel:
+    """The model with another number of looks, the further ones above what the first gives nearly all reals."""
+    reals = rows[dataset.labels[rows] == 1]
+    least = float(np.quantile(logits_dataset(with_views(model, 1), dataset, reals), LOOKED_AT_ONCE))
+    card = model.card.model_copy(update={"views": views, "views_from": round(least, 4)})
+    return LoadedModel(card, model.session)
+
+
+def _threshold(old: Card, looks: bool, fit: Fit, fitted: Judged, prior: float) -> tuple[float, str]:
+    """Threshold of the new version, and what it means; `looks`: another number of looks makes other decisions."""
+    if not looks:
+        numbers = (old.temperature, old.bias, old.prior), (fit.temperature, fit.bias, prior)
+        return move_threshold(old.threshold, *numbers), old.threshold_meaning
+    scores = chance(fitted.logits, temperature=fit.temperature, bias=fit.bias, prior=prior)
+    meaning = f"{100 * COMPLETENESS:g} % of the reals that the calibration was fitted on score at or above it"
+    return threshold_at_tpr(fitted.real, scores, COMPLETENESS), meaning
 
 
 def error_at(

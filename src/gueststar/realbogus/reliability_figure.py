@@ -31,8 +31,9 @@ def reliability_figure(made: Calibrated) -> Figure:
 
     rows, card, old = made.judged, made.card, made.old
     weights = population_weights(rows.real.astype(np.int8), rows.snr, made.population)
+    first = made.judged_before.logits
     curves = (
-        ("before", _BEFORE, "s", made.before, chance(rows.logits, temperature=old.temperature, bias=old.bias)),
+        ("before", _BEFORE, "s", made.before, chance(first, temperature=old.temperature, bias=old.bias)),
         ("after", _AFTER, "o", made.after, chance(rows.logits, temperature=card.temperature, bias=card.bias)),
     )
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
