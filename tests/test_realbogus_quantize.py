@@ -76,7 +76,7 @@ def test_a_worse_model_is_refused_with_the_numbers(folder):
         scales = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
         for tensor in model.graph.initializer:
             if tensor.name in scales:
-                values = onnx.numpy_helper.to_array(tensor) * np.float32(9.0)
+                values = onnx.numpy_helper.to_array(tensor) * np.float32(60.0)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return model.SerializeToString()
 
