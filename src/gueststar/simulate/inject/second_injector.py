@@ -199,9 +199,10 @@ def _ellipse(shape: tuple[int, int], psf: Psf, x: float, y: float, rng: np.rando
 
 
 def _trail(shape: tuple[int, int], psf: Psf, x: float, y: float, rng: np.random.Generator) -> _Source:
-    """The PSF at points along a line whose middle is the place."""
+    """The PSF at the middles of the equal parts, 1/4 px or less, of a line whose middle is the place."""
     length, angle = rng.uniform(1.0, 6.0), rng.uniform(0.0, np.pi)
-    along = (np.arange(4 * int(np.ceil(length)) + 1) / (4 * int(np.ceil(length))) - 0.5) * length
+    parts = 4 * int(np.ceil(length))
+    along = ((np.arange(parts) + 0.5) / parts - 0.5) * length
     xs, ys = x + along * np.cos(angle), y + along * np.sin(angle)
     stamps = np.maximum(psf_stamps(psf, xs, ys), 0.0)
     k, reach = stamps.shape[-1], 4
