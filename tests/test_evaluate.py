@@ -180,6 +180,16 @@ def test_a_model_is_refused_on_its_own_training(data, chosen):
     assert "all after it: a time-forward split" in time_note(test, contender(test, training=known))
 
 
+def test_what_was_fitted_on_the_rows_is_told(data, chosen):
+    whole, test = (choose_rows(data, part) for part in ("all", "test"))
+    fitted = {"calibration": "half of the nights of the test part", "threshold": "validation part"}
+    found = check_training(test, contender(test, training={"hash": data.content_hash()}, fitted=fitted))
+    assert len(found) == 2
+    assert "its calibration comes from rows that are here (half of the nights of the test part of this set)" in found[0]
+    assert "what the threshold keeps is too good" in found[1]
+    assert check_training(whole, contender(whole, training={"hash": "other"}, fitted=fitted)) == found
+
+
 def test_groups_that_were_trained_on_are_told(data, chosen):
     groups = training_groups({"night": data["night"], "tile": data["tile"]}, np.arange(30), by=("night", "tile"))
     found = check_training(chosen, contender(chosen, training={"hash": "other", "groups": groups, "mjd": [1.0, 2.0]}))

@@ -21,6 +21,7 @@ from gueststar.realbogus.calibrate import (
     with_prior,
 )
 from gueststar.realbogus.card import read_model, write_model
+from gueststar.realbogus.lineage import fitted_here
 from gueststar.realbogus.loaded import LoadedModel, with_views
 from gueststar.realbogus.package import judge, logits_dataset, score_dataset
 from gueststar.realbogus.recalibrate import calibrate_model, dataset_parts, next_version, rows_for
@@ -164,6 +165,10 @@ def test_a_calibrated_model_is_a_new_version_with_the_same_decisions(folder, tmp
     assert again.card.version == "x"
     assert (again.card.bias, again.card.prior) == (0.0, 0.01)
     assert again.card.calibration["fitted"].startswith("half of the nights of the train part")
+    told = {part: fitted_here(again.card, data, part) for part in ("train", "validation", "test", "all")}
+    assert told["train"] == told["all"] == {"calibration": again.card.calibration["fitted"]}
+    assert told["validation"] == told["test"] == {}
+    assert fitted_here(model.card, data, "all") == {}, "training chose its own on a part that is known as trained on"
 
 
 @pytest.mark.parametrize("views", [1, 8])
@@ -254,6 +259,8 @@ def test_thresholds_are_chosen_on_one_part_and_judged_on_another(folder):
     assert everything.fpr.trials == (~real).sum()
     assert any(one.threshold is None for one in strata)  # S/N > 40 has too few
     assert json.dumps(made.card.metrics["threshold"])
+    assert list(fitted_here(made.card, data, "train")) == ["threshold"]
+    assert fitted_here(made.card, data, "test") == {}
     loose = choose_threshold(model, data, fpr=0.3, part="train", check="test")
     nightly = choose_threshold(model, data, per_night=30, candidates=100, part="train", check="test")
     assert loose.threshold.value == nightly.threshold.value

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gueststar.realbogus.card import Card
 from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.split import GROUP_COLUMNS
 from gueststar.realbogus.stored import StoredDataset
 
 __all__ = [
     "MOST_GROUPS",
+    "fitted_here",
     "group_hash",
     "joined_training",
     "seen_groups",
@@ -92,9 +94,40 @@ def was_trained_on(card_data: Mapping[str, Any], dataset: LabelledStamps) -> boo
         ``training_data`` of a card.
     dataset : LabelledStamps
     """
-    # Other labels make another hash; the rows are the same ones.
-    own = {dataset.content_hash()} | ({dataset.manifest.content_hash} if isinstance(dataset, StoredDataset) else set())
-    return bool(own & _trained_hashes(card_data))
+    return bool(_own_hashes(dataset) & _trained_hashes(card_data))
+
+
+def fitted_here(card: Card, dataset: LabelledStamps, part: str) -> dict[str, str]:
+    """What of a model was fitted on some rows of a data set after the training: calibration, threshold.
+
+    Parameters
+    ----------
+    card : Card
+    dataset : LabelledStamps
+    part : str
+        Part of the set that is asked about; parts of a set share no group, so what another part gave does not count.
+
+    Returns
+    -------
+    dict
+        ``calibration`` and ``threshold``, where they were, to the rows in words.
+    """
+    told = (
+        ("calibration", card.calibration, "fitted"),
+        ("threshold", card.metrics.get("threshold"), "rows"),
+    )
+    found = {}
+    for what, facts, rows in told:
+        if isinstance(facts, Mapping) and facts.get("data_hash") in _own_hashes(dataset):
+            fitted = str(facts.get("part") or "all")  # earlier cards tell the part in words only
+            if part == fitted or "all" in (part, fitted):
+                found[what] = str(facts.get(rows) or "rows of it")
+    return found
+
+
+def _own_hashes(dataset: LabelledStamps) -> set[str]:
+    """Hash of a set, and of the set without its version of the labels: the rows are the same ones."""
+    return {dataset.content_hash()} | ({dataset.manifest.content_hash} if isinstance(dataset, StoredDataset) else set())
 
 
 def _trained_hashes(card_data: Mapping[str, Any]) -> set[str]:

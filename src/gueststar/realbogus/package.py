@@ -30,7 +30,7 @@ from gueststar.realbogus.evaluate import SNR_STRATA, Evaluation, evaluate, thres
 from gueststar.realbogus.evaluation.drawn_images import draw_images
 from gueststar.realbogus.export import onnx_bytes
 from gueststar.realbogus.lineage import training_groups, training_span
-from gueststar.realbogus.loaded import LoadedModel, model_of_chip, open_model
+from gueststar.realbogus.loaded import LoadedModel, Views, model_of_chip, open_model
 from gueststar.realbogus.network import StampNet, count_parameters
 from gueststar.realbogus.preprocess import SEEN_PLANES
 from gueststar.realbogus.score import score_stamps, stamp_logits
@@ -46,6 +46,7 @@ __all__ = [
     "images_of",
     "judge",
     "logits_dataset",
+    "looking_again",
     "score_dataset",
     "thresholds_of_rows",
 ]
@@ -118,9 +119,7 @@ def _with_views(
 ) -> Card:
     """The card of a model that looks again at what may be real, calibrated so; `first` is what one look gives."""
     rows = split.validation[dataset.labels[split.validation] >= 0]
-    # The threshold keeps 98 % of the reals, so it lies among what is looked at again.
-    least = float(np.quantile(first[dataset.labels[rows] == 1], LOOKED_AT_ONCE))
-    card = card.model_copy(update={"views": options.views, "views_from": round(least, 4)})
+    card = looking_again(card, first[dataset.labels[rows] == 1], options.views)
     logits, again = first.copy(), first > card.views_from
     logits[again] = logits_dataset(open_model(card, weights), dataset, rows[again])
     fit = _calibration(logits, dataset, split, options)
@@ -130,6 +129,20 @@ def _with_views(
             "threshold": _threshold(logits, dataset, split, fit),
         }
     )  # fmt: skip
+
+
+def looking_again(card: Card, reals: NDArray[np.float32], views: Views) -> Card:
+    """The card of a model that looks `views` times at what the first look gives a logit of nearly all reals.
+
+    Parameters
+    ----------
+    card : Card
+    reals : ndarray, shape (n,)
+        Logits that one look gives to reals.
+    views : {1, 2, 4, 8}
+    """
+    # The threshold keeps 98 % of the reals, so it lies among what is looked at again.
+    return card.model_copy(update={"views": views, "views_from": round(float(np.quantile(reals, LOOKED_AT_ONCE)), 4)})
 
 
 def score_dataset(

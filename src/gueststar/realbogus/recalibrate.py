@@ -26,7 +26,7 @@ from gueststar.realbogus.dataset import LabelledStamps
 from gueststar.realbogus.evaluate import threshold_at_tpr
 from gueststar.realbogus.lineage import was_trained_on
 from gueststar.realbogus.loaded import LoadedModel, Views, with_views
-from gueststar.realbogus.package import COMPLETENESS, LOOKED_AT_ONCE, images_of, logits_dataset
+from gueststar.realbogus.package import COMPLETENESS, images_of, logits_dataset, looking_again
 
 __all__ = ["Calibrated", "Judged", "calibrate_model", "next_version", "rows_for"]
 
@@ -124,7 +124,7 @@ def calibrate_model(
     population = population or str(old.calibration.get("population", "snr"))
     prior = old.prior if prior is None else prior
     fit_rows, check_rows, how = rows_for(dataset, old, part=part, check=check, seed=seed)
-    looking = model if views in (None, old.views) else _looking(model, dataset, fit_rows, views)
+    looking = model if views is None or views == old.views else _looking(model, dataset, fit_rows, views)
     fitted, judged = (Judged.of(looking, dataset, rows) for rows in (fit_rows, check_rows))
     judged_before = judged if looking is model else Judged.of(model, dataset, check_rows)
     weights = population_weights(fitted.real.astype(np.int8), fitted.snr, population)
@@ -151,6 +151,7 @@ def calibrate_model(
             "calibration": {
                 "population": population,
                 "fitted": how,
+                "part": part,
                 "data_hash": dataset.content_hash(),
                 "from_version": old.version,
                 **asdict(fit),
@@ -165,11 +166,10 @@ def calibrate_model(
     return Calibrated(card, before, after, at_prior, judged, judged_before, population, old)
 
 
-def _looking(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], views: Views | None) -> LoadedModel:
+def _looking(model: LoadedModel, dataset: LabelledStamps, rows: NDArray[np.int64], views: Views) -> LoadedModel:
     """The model with another number of looks, the further ones above what the first gives nearly all reals."""
     reals = rows[dataset.labels[rows] == 1]
-    least = float(np.quantile(logits_dataset(with_views(model, 1), dataset, reals), LOOKED_AT_ONCE))
-    card = model.card.model_copy(update={"views": views, "views_from": round(least, 4)})
+    card = looking_again(model.card, logits_dataset(with_views(model, 1), dataset, reals), views)
     return LoadedModel(card, model.session)
 
 

@@ -121,6 +121,7 @@ def choose_threshold(
         reached.append(Reached(name, own, rates[0][0], rates[0][1], *rates[1]))  # type: ignore[arg-type]
     facts = {
         "rows": how,
+        "part": part,
         "data_hash": dataset.content_hash(),
         "choice": asdict(threshold),
         "reached": [asdict(item) for item in reached],

@@ -29,6 +29,11 @@ def check_training(chosen: EvaluatedRows, contender: Contender) -> list[str]:
     """
     known, data = contender.training, chosen.data
     name, part = contender.name, chosen.part
+    fitted = [
+        f"{name}: its {what} comes from rows that are here ({rows} of this set); "
+        f"{'the calibration error' if what == 'calibration' else 'what the threshold keeps'} is too good on them."
+        for what, rows in contender.fitted.items()
+    ]
     if was_trained_on(known, data):
         if part in ("train", "all"):
             raise ConfigError(
@@ -40,11 +45,12 @@ def check_training(chosen: EvaluatedRows, contender: Contender) -> list[str]:
         if part == "validation":
             return [
                 f"{name}: the validation part chose its best pass and its threshold; figures on it are too good. Take "
-                "the test part."
+                "the test part.",
+                *fitted,
             ]
-        return []  # the test part of a set whose parts share no group
+        return fitted  # the test part of a set whose parts share no group
     seen = seen_groups(known, _values_of_groups(chosen))
-    found = []
+    found = fitted
     for column, values in seen.items():
         found.append(
             f"{name} was trained or validated on {len(values)} {column} value(s) that are here, too ({values[0]} "

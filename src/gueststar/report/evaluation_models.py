@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from gueststar.realbogus.card_figures import few_images, figures_of, images_text
 from gueststar.realbogus.chips.names import dataset_chips
 from gueststar.realbogus.chips.routing import Members
 from gueststar.realbogus.evaluate import Threshold
-from gueststar.realbogus.lineage import joined_training
+from gueststar.realbogus.lineage import fitted_here, joined_training
 from gueststar.realbogus.loaded import LoadedModel, load_model, model_of_chip
 from gueststar.realbogus.package import score_dataset, thresholds_of_rows
 from gueststar.report.evaluation_sample import EvaluatedRows
@@ -49,6 +49,8 @@ class Contender:
         For the page: version, hash, parameters.
     unscored : int
         Rows without a score, which count as 0: they are never called real.
+    fitted : mapping of str to str
+        What was fitted on rows of this part of the set, and on which in words; see `fitted_here`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Contender:
     training: Mapping[str, Any]
     facts: Mapping[str, str]
     unscored: int = 0
+    fitted: Mapping[str, str] = field(default_factory=dict)
 
 
 def threshold_text(threshold: Threshold, digits: int = 3) -> str:
@@ -83,7 +86,7 @@ def score_model(
     }  # fmt: skip
     return Contender(
         f"{card.name} {card.version}".strip(), scores, float(np.float32(card.threshold)), card.threshold_meaning,
-        str(model), card.training_data, facts,
+        str(model), card.training_data, facts, fitted=fitted_here(card, chosen.data, chosen.part),
     )  # fmt: skip
 
 
@@ -111,6 +114,7 @@ def _contender_of_set(
     cards = {id(used.card): used.card for used in (model_of_chip(loaded, chip) for chip in chips)}
     meanings = sorted({card.threshold_meaning for card in cards.values()})
     own = [chip for chip in chips if members.own(chip)]
+    fitted = [fitted_here(card, chosen.data, chosen.part) for card in cards.values()]
     facts = {
         "version": models.version, "hash": members.digest[:16],
         "models": f"{len(cards)} for {len(chips)} chips of these rows, {len(own)} of which have their own",
@@ -123,6 +127,7 @@ def _contender_of_set(
         f"{models.name} {models.version}".strip(), scores,
         np.asarray(thresholds_of_rows(loaded, chosen.data, chosen.rows), np.float32), "; or ".join(meanings), origin,
         joined_training(models.training_data, [card.training_data for card in (fallback, *cards.values())]), facts,
+        fitted={what: rows for each in fitted for what, rows in each.items()},
     )  # fmt: skip
 
 
