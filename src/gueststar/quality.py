@@ -78,7 +78,7 @@ class Quality(Options):
     ellipticity: float = Field(0.6, ge=0, le=1, description="1 - b/a of the science PSF")
     width_ratio: float = Field(4.0, ge=0, le=20, description="FWHM of the science image over the reference's")
     transparency_mag: float = Field(0.08, ge=0, le=5, description="Scatter of the flux ratio over the chip, mag")
-    crowding: float = Field(0.88, ge=0, le=1, description="Share of the scatter of all pixels that is light, not noise")
+    crowding: float = Field(0.95, ge=0, le=1, description="Share of the scatter of all pixels that is light, not noise")
     saturated: float = Field(0.05, ge=0, le=1, description="Share of the pixels that are saturated")
     noise_ratio: float = Field(8.0, ge=0, le=1000, description="Noise of the science sky over the reference's, in flux")
     background: float = Field(
@@ -189,7 +189,8 @@ def light_share(science: Image) -> float | None:
 
     Light is alike in neighbouring pixels, noise is not: with s(n) the robust scatter of the difference of pixels n
     apart, 1 - s(1)^2 / s(16)^2. Sources on less than half of the pixels hardly change it; where they cover all, there
-    is no sky left to measure, and the sources that can be counted become fewer again.
+    is no sky left to measure, and the sources that can be told apart become no more. A PSF of standard deviation s px
+    gives exp(-1 / (4 s^2)) at most.
 
     Returns
     -------

@@ -20,6 +20,7 @@ from gueststar_docs.configuration import (
     survey_page,
     training_page,
 )
+from gueststar_docs.crowds import crowds
 from gueststar_docs.detection import detection_page
 from gueststar_docs.drift import drift_figures
 from gueststar_docs.frontend import frontend_page
@@ -69,6 +70,7 @@ def generated_pages() -> dict[str, str]:
         "chain.rst": chain_page(),
         "frontend.rst": frontend_page(),
         "detection.rst": detection_page(),
+        "crowds.inc": crowds(),
         "drift_measured.inc": drift_figures(),
         "label_suspects.inc": label_suspects(),
         "goals.inc": goals(),

@@ -13,6 +13,11 @@ from gueststar.options import Options
 from gueststar.types import Mask, Stars
 
 _CROWDED = 0.5  # share of the frame within two widths of a source from which isophotes overlap
+_CONTRAST = 0.005  # of the light of an isophote; what has less is not a source of its own
+_CONTRAST_IN_CROWDS = 0.0005
+_LIT = 0.2  # share of the pixels above the threshold from which isophotes join up over the frame
+_LEVEL_FWHM = 5.5  # mesh of the level that is taken off then
+_CONFUSION = 0.5  # share of the scatter about that level that is noise; without it islands join up here and there
 
 __all__ = ["FindStars", "select_point_sources", "typical_fwhm"]
 
@@ -30,7 +35,10 @@ class FindStars(Options):
     def __call__(self, data: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.int16]) -> Stars:
         """Find sources; all arrays have shape (ny, nx); `mask` holds bits of `Mask`. Empty when there are none."""
         noise = np.sqrt(variance)
-        found = self._extract(data, noise)
+        if (data > self.threshold_sigma * noise).mean() > _LIT:
+            data, noise, found = self._above_neighbours(data, noise)
+        else:
+            found = self._extract(data, noise, _CONTRAST)
         found = found[np.argsort(-found["flux"], kind="stable")][: self.n_most]
         if len(found) == 0:
             return Stars.empty()
@@ -64,17 +72,39 @@ class FindStars(Options):
             aperture_px=aperture,
         )
 
-    def _extract(self, data: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[Any]:
+    def _above_neighbours(
+        self, data: NDArray[np.float32], noise: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
+        """What rises above the light of a crowd, level over a few widths of a star, its noise, and the sources in it.
+
+        Where wings overlap above the threshold, one isophote holds many stars, and a star is told apart in it only if
+        it has half a percent of all that light: the more stars there are, the fewer are found.
+        """
+        found = self._extract(*_above_level(data, noise, 32), _CONTRAST_IN_CROWDS)
+        width = np.sqrt(0.8825 * np.maximum(found["flux"], 0.0) / np.maximum(found["peak"], 1e-9))
+        bright = np.argsort(-found["flux"], kind="stable")[: self.n_centred]
+        rest, scatter = _above_level(data, noise, int(np.clip(_LEVEL_FWHM * typical_fwhm(width[bright]), 12, 64)))
+        return rest, scatter, self._extract(rest, scatter, _CONTRAST_IN_CROWDS)
+
+    def _extract(self, data: NDArray[np.float32], noise: NDArray[np.float32], contrast: float) -> NDArray[Any]:
         options = {"err": noise, "minarea": self.minimum_area_px, "deblend_nthresh": 16}
         sep.set_extract_pixstack(max(1_000_000, data.size))
         sep.set_sub_object_limit(65_536)
         try:
-            found = sep.extract(data, self.threshold_sigma, deblend_cont=0.005, **options)
+            found = sep.extract(data, self.threshold_sigma, deblend_cont=contrast, **options)
         except Exception as error:
             if "deblending overflow" not in str(error):
                 raise
             found = sep.extract(data, self.threshold_sigma, deblend_cont=1.0, **options)
         return np.asarray(found)
+
+
+def _above_level(
+    data: NDArray[np.float32], noise: NDArray[np.float32], mesh: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What rises above the level of cells of `mesh` px, and its noise with half of the scatter in them."""
+    level = sep.Background(data, bw=mesh, bh=mesh)
+    return data - level.back(), np.hypot(noise, np.float32(_CONFUSION) * level.rms())
 
 
 def _are_spikes(data: NDArray[np.float32], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
