@@ -38,11 +38,10 @@ def _row(rows: list[dict[str, Any]], area: float) -> tuple[str, ...]:
     if not done:
         return (stars, bright, "", "failed", "", "")
     crowding, rms = ([row[name] for row in done] for name in ("crowding", "rms_px"))
-    found, there, false = (
-        sum(row[name] for row in done) for name in ("transients_found", "transients", "false_alarms")
-    )
+    found, there = (sum(row[name] for row in done) for name in ("transients_found", "transients"))
+    alarms = sum(row["false_alarms"] for row in done) / (area * len(done))
     failed = "" if len(done) == len(rows) else f"; {len(rows) - len(done)} failed"
     return (
-        stars, bright, f"{min(crowding):.2f} to {max(crowding):.2f}", f"{max(rms):.3f} px{failed}", f"{found} of {there}",
-        f"{false / (area * len(done)):.0f}",
+        stars, bright, f"{min(crowding):.2f} to {max(crowding):.2f}", f"{max(rms):.3f} px{failed}",
+        f"{found} of {there}", f"{alarms:.1f}",
     )  # fmt: skip
