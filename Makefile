@@ -64,7 +64,7 @@ demo: $(VENV)/.user ## simulate a small night, process it and a real pair, say w
 	@echo "  $(CURDIR)/$(DEMO)/toros_pair/pair.png           the same, as one picture"
 
 test: $(VENV)/.dev ## run the tests on two cores
-	python -m pytest -n $(WORKERS)
+	python -m pytest -n $(WORKERS) --dist worksteal
 
 # ---- what a developer runs -------------------------------------------------------------------------------------------
 

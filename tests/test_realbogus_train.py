@@ -68,7 +68,8 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_al
 def test_half_the_bits_learn_as_much_and_leave_whole_weights(drawn, split, trained):
     options = QUICK.model_copy(update={"precision": "bfloat16"})
     found = train_network(drawn, split, options)
-    assert found.history == train_network(drawn, split, options).history
+    short = options.model_copy(update={"epochs": 1})  # processors without bfloat16 imitate it, slowly
+    assert train_network(drawn, split, short).history == train_network(drawn, split, short).history
     assert found.history != trained.history
     assert {value.dtype for value in found.network.parameters()} == {torch.float32}
     assert auc(drawn.labels[split.test] == 1, predict(found.network, drawn, split.test)) > 0.95
