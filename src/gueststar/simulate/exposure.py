@@ -70,9 +70,10 @@ def expose(
     cards = place.cards(survey, conditions)
     psf = make_psf_field(conditions, place.shape)
     satellites = draw_satellites(survey, place.shape, exposure_s=survey.exposure_s, exposures=exposures, rng=rng)
-    seen = _seen(survey, sky, place, conditions, wcs=make_wcs(cards), exposures=exposures)
+    wcs = make_wcs(cards)
+    seen = _seen(survey, sky, place, conditions, wcs=wcs, exposures=exposures)
     scene = paint_scene(
-        survey, seen, satellites, place, conditions, psf=psf, cut=_CUT_SIGMA * noise_e, exposures=exposures
+        survey, seen, satellites, place, conditions, wcs=wcs, psf=psf, cut=_CUT_SIGMA * noise_e, exposures=exposures
     )
     counts, things = read_out(
         survey, scene.total, place, conditions, sky_e=sky_e, exposures=exposures, rng=rng, chip=chip
@@ -95,7 +96,14 @@ def expose(
         },
     )  # fmt: skip
     sources = source_rows(
-        seen, frame, psf, galaxies_e=scene.galaxies, clear=scene.clear, noise_e=noise_e, full_e=full_e
+        seen,
+        frame,
+        psf,
+        galaxies_e=scene.galaxies,
+        nebula_e=scene.nebula,
+        clear=scene.clear,
+        noise_e=noise_e,
+        full_e=full_e,
     )
     return frame, make_truth(frame, sources, [*scene.things, *things])
 

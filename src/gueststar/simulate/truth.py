@@ -54,6 +54,7 @@ def source_rows(
     psf: PsfField,
     *,
     galaxies_e: NDArray[np.float32],
+    nebula_e: NDArray[np.float32],
     clear: NDArray[np.float32] | None,
     noise_e: float,
     full_e: float,
@@ -68,6 +69,8 @@ def source_rows(
     psf : PsfField
     galaxies_e : ndarray, shape (ny, nx)
         Light of the galaxies, e-/px: what lies under each source.
+    nebula_e : ndarray, shape (ny, nx)
+        Light of a nebula, e-/px, which makes noise as the sky does.
     clear : ndarray, shape (ny, nx), or None
         Share of the light that patchy clouds pass; None: all.
     noise_e : float
@@ -101,7 +104,7 @@ def source_rows(
     return thing_rows(
         len(rows), image=frame.name, x=x, y=y, flux_e=flux,
         # Matched filter on a sky-limited background, plus the photon noise of the source itself.
-        snr=flux / np.sqrt(area * noise_e**2 + flux),
+        snr=flux / np.sqrt(area * (noise_e**2 + nebula_e[row, column]) + flux),
         saturated=(flux * stamp.max() + frame.facts["sky_e"] >= full_e) & ~extended,
         host_id=rows["host_id"], host_mag=rows["host_mag"], host_offset_r25=rows["host_offset_r25"],
         host_offset_px=offset,

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from gueststar.simulate.frame import Place, flux_e
 from gueststar.simulate.optics.bright import Halo, ghost_places, paint_bright
 from gueststar.simulate.optics.conditions import Conditions, transmission
 from gueststar.simulate.optics.galaxies import paint_galaxies
+from gueststar.simulate.optics.nebulae import paint_nebula
 from gueststar.simulate.optics.painter import PsfField, paint_points
 from gueststar.simulate.optics.trails import paint_trails
 from gueststar.simulate.survey import Survey
@@ -33,6 +35,8 @@ class Scene:
         Of all sources, e-.
     galaxies : ndarray, shape (ny, nx), float32
         Of the galaxies alone, e-.
+    nebula : ndarray, shape (ny, nx), float32
+        Of the nebula alone, e-.
     things : list of Table
         Truth rows of satellites and ghosts.
     clear : ndarray, shape (ny, nx), float32, or None
@@ -41,6 +45,7 @@ class Scene:
 
     total: F4
     galaxies: F4
+    nebula: F4
     things: list[Table]
     clear: F4 | None
 
@@ -52,6 +57,7 @@ def paint_scene(
     place: Place,
     conditions: Conditions,
     *,
+    wcs: WCS,
     psf: PsfField,
     cut: float,
     exposures: int,
@@ -62,11 +68,13 @@ def paint_scene(
     ----------
     survey : Survey
     seen : Table
-        The sky at the moment, with x, y (px), flux (e-), re_px, trail_px and trail_rad.
+        The sky at the moment, with x, y (px), flux (e-), re_px, trail_px and trail_rad; `nebula_seed` in its `meta`.
     satellites : Table
         From `draw_satellites`.
     place : Place
     conditions : Conditions
+    wcs : WCS
+        By the frame's header.
     psf : PsfField
     cut : float
         Light below this per pixel is not followed, e-.
@@ -89,6 +97,8 @@ def paint_scene(
     galaxies = paint_galaxies(place.shape, seen[extended], psf, cut=cut)
     light = paint_points(place.shape, x, y, flux, psf, cut=cut) + galaxies
     light += paint_bright(place.shape, x, y, flux, psf, halo=halo, cut=cut)
+    nebula = paint_nebula(survey, seen.meta["nebula_seed"], place, conditions, wcs=wcs, psf=psf, exposures=exposures)
+    light += nebula
     light += _moving_light(survey, seen[trailing & bright], place, psf=psf, cut=cut, exposures=exposures)
     ghosts = ghost_places(place.shape, x, y, flux, halo=halo, cut=cut)
     things = [
@@ -105,8 +115,8 @@ def paint_scene(
     offset = place.offset_deg[0] / scale, place.offset_deg[1] / scale
     clear = transmission(conditions, place.shape, offset_px=offset)
     if clear is not None:
-        light, galaxies = light * clear, galaxies * clear
-    return Scene(light, galaxies, things, clear)
+        light, galaxies, nebula = light * clear, galaxies * clear, nebula * clear
+    return Scene(light, galaxies, nebula, things, clear)
 
 
 def _moving_light(survey: Survey, rows: Table, place: Place, *, psf: PsfField, cut: float, exposures: int) -> F4:

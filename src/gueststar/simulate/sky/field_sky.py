@@ -12,7 +12,7 @@ from gueststar.simulate.sky.field_galaxies import draw_field_galaxies, draw_nucl
 from gueststar.simulate.sky.lightcurves import Curve, variable_change
 from gueststar.simulate.sky.movers import draw_asteroids, draw_near_earth
 from gueststar.simulate.sky.orbits import Elements, apparent_rates, brightness_offset, ephemeris
-from gueststar.simulate.sky.sky_table import Box, Rows, stack_rows
+from gueststar.simulate.sky.sky_table import Rows, chip_box, stack_rows
 from gueststar.simulate.sky.stars import draw_stars
 from gueststar.simulate.survey import Survey
 
@@ -57,15 +57,15 @@ def make_sky(
         nucleus, supernova, hostless, flare, asteroid or near_earth. `mag` is AB (or Gaia G), for variables the middle
         of the range; `colour` is G_BP - G_RP less that of the mean star; `rate_*` is the motion tonight. `host_id` is
         the galaxy of a supernova or nucleus, and the star of a flare; `host_offset_r25` is the distance on the sky
-        over the semi-major axis R25 of the galaxy.
+        over the semi-major axis R25 of the galaxy. `meta` has the ``nebula_seed`` of `draw_nebula`.
 
     Raises
     ------
     MissingPartError
         When bright stars shall be those of a catalogue that is not installed.
     """
-    box = Box(shape, 20.0 + 4.0 * survey.dither_px, survey.pixel_scale_arcsec)
-    rngs = rng.spawn(8)
+    box = chip_box(survey, shape)
+    rngs = rng.spawn(9)
     stars = draw_stars(survey, wcs, box, latitude_deg=latitude_deg, rng=rngs[0])
     galaxies = draw_field_galaxies(survey, box, rngs[1])
     nuclei = draw_nuclei(survey, galaxies, rngs[2])
@@ -82,6 +82,7 @@ def make_sky(
     sky, x, y = stack_rows(blocks, epoch_mjd=tonight_mjd)
     if len(sky):
         sky["ra"], sky["dec"] = wcs.all_pix2world(x, y, 0)
+    sky.meta["nebula_seed"] = int(rngs[8].integers(2**63))
     return sky
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SKY_COLUMNS", "Box", "Rows", "make_rows", "stack_rows"]
+from gueststar.simulate.survey import Survey
+
+__all__ = ["SKY_COLUMNS", "Box", "Rows", "chip_box", "make_rows", "stack_rows"]
 
 F8 = NDArray[np.float64]
 #: Columns of a block of sources of one kind.
@@ -61,6 +63,11 @@ class Box(NamedTuple):
         low, (ny, nx) = -self.margin_px - 0.5, self.shape
         inside = (x >= low) & (x < nx - 0.5 + self.margin_px) & (y >= low) & (y < ny - 0.5 + self.margin_px)
         return np.asarray(inside)
+
+
+def chip_box(survey: Survey, shape: tuple[int, int]) -> Box:
+    """The box of a chip of `shape`: visits are not pointed the same, so it reaches a little beyond."""
+    return Box(shape, 20.0 + 4.0 * survey.dither_px, survey.pixel_scale_arcsec)
 
 
 def make_rows(kind: str, x: ArrayLike, y: ArrayLike, **columns: ArrayLike) -> Rows:

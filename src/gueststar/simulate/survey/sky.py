@@ -46,6 +46,16 @@ class Sky(Options):
     transient_mag: Annotated[Pair, AfterValidator(within(-2, 28))] = Field(
         (15.0, 19.5), description="Magnitudes of supernovae, hostless transients and flares tonight"
     )
+    nebula_mag_arcsec2: float | None = Field(
+        None,
+        ge=10,
+        le=30,
+        description="Median surface brightness of a nebula that fills the field, mag; None: no nebula",
+    )
+    nebula_slope: float = Field(
+        3.0, ge=2, le=5, description="Power of the nebula's structure falls with the wave number to minus this"
+    )
+    nebula_contrast: float = Field(1.0, ge=0, le=3, description="Scatter of the logarithm of the nebula's brightness")
     asteroid_density: float = Field(1.0, ge=0, le=10000, description="Factor on the counts of main-belt asteroids")
     asteroid_mag: Annotated[Pair, AfterValidator(within(-2, 28))] = Field(
         (12.0, 19.5), description="Brightest and faintest asteroid, mag"
