@@ -29,6 +29,7 @@ from gueststar_docs.label_suspects import label_suspects
 from gueststar_docs.measured import chain_page, real_frames_page
 from gueststar_docs.missed import missed_steps
 from gueststar_docs.model_card import model_card_page
+from gueststar_docs.nebulae import nebulae
 from gueststar_docs.noise_peaks import noise_peaks
 from gueststar_docs.references import keep_bars, resolve
 from gueststar_docs.scoring import chip_cost, network_speed, scoring_speed
@@ -76,6 +77,7 @@ def generated_pages() -> dict[str, str]:
         "goals.inc": goals(),
         "goals_seeds.inc": goals("goals_seeds.json"),
         "missed_steps.inc": missed_steps(),
+        "nebulae.inc": nebulae(),
         "noise_peaks.inc": noise_peaks(),
         "views.inc": views(),
         "scoring.inc": scoring_speed(),

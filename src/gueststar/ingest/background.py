@@ -1,9 +1,10 @@
 """Sky level and sky noise on a mesh (after SExtractor, Bertin & Arnouts 1996, A&AS 117, 393, Sec. 3).
 
-Three things are done otherwise. Sources are masked in several passes, so that a crowd does not lift the sky. Light that
+Four things are done otherwise. Sources are masked in several passes, so that a crowd does not lift the sky. Light that
 reaches far, of galaxies and of bright stars (:mod:`gueststar.ingest.extended`), is left out as far as it can be
-followed, and the sky beneath is interpolated: it would be taken for sky and leave a ring in every difference. And the
-mesh is filtered and interpolated around a smooth surface, so that a slope is kept to the edge of the frame.
+followed, and the sky beneath is interpolated: it would be taken for sky and leave a ring in every difference. Where a
+nebula fills the frame, the sky is a smooth surface beneath it. And the mesh is filtered and interpolated around a
+smooth surface, so that a slope is kept to the edge of the frame.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
+from gueststar.diffuse import DIFFUSE_SHARE, diffuse_level
 from gueststar.errors import PixelError
 from gueststar.ingest.extended import BIN, bin_plane, extended_light, within
 from gueststar.ingest.mesh import Mesh, clipped_cells
@@ -59,6 +61,13 @@ class Background(Options):
         ge=0,
         le=1,
         description="Galaxies and halos are followed until they are below this, sigma of a pixel; 0: not at all",
+    )
+    diffuse_share: float = Field(
+        DIFFUSE_SHARE,
+        ge=0,
+        le=1,
+        description="Where light of a nebula, above the noise of a pixel, fills more of the frame than this, the sky "
+        "is a smooth surface beneath it instead of the mesh; 1: never",
     )
 
     def __call__(self, data: F4, bad: Flags) -> tuple[F4, F4]:
@@ -104,9 +113,18 @@ class Background(Options):
             off, noise_of, count = clipped_cells(mesh.split(excess, np.inf, step=1 if last else 2))
             cells = _Cells(off + level.ravel(), noise_of, count, mesh, spread)
         surface = mesh.surface(self._filtered(cells.level, mesh))
+        if self._has_nebula(data - surface, bad, cells.noise):
+            # The mesh takes a part of its light for sky, in every exposure another one.
+            surface = mesh.surface(_surface(cells.level, cells.known, mesh))
         scatter = mesh.surface(ndimage.median_filter(cells.noise, self.filter_cells, mode="nearest"))
         lowest = np.float32(0.5 * cells.noise.min())
         return Sky(surface, np.maximum(scatter, lowest), hidden | bad, extended)
+
+    def _has_nebula(self, above: F4, bad: Flags, noise: F8) -> bool:
+        """Whether light that the mesh cannot follow fills much of the frame; it adds to the noise of its cells."""
+        quiet = torch.full(above.shape, float(np.quantile(noise, 0.25)) ** 2)
+        above = np.where(bad, np.float32(0.0), above)
+        return diffuse_level(torch.from_numpy(above), quiet, share=self.diffuse_share) is not None
 
     def _filtered(self, level: F8, mesh: Mesh) -> F8:
         """Median filter around a smooth surface, and again on what it left: once alone would flatten what is curved."""

@@ -10,17 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from gueststar.ingest.mesh import Mesh, clipped_cells
 from gueststar.planes import box_mean, grow_mask
 
-__all__ = ["NoiseCheck", "check_noise", "empty_sky", "photon_factor", "read_noise_floor"]
+__all__ = [
+    "NoiseCheck", "check_noise", "empty_sky", "noise_of_structure", "photon_factor", "read_noise_floor",
+]  # fmt: skip
 
 F4 = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 WHITE = 0.1  #: correlation of neighbouring pixels below which the noise counts as white
 _CELL_PX = 128
+_STRUCTURE_CELL_PX = 64
+_APART_PX = 2  # of the pixels of a second difference: beyond the reach of bilinear resampling, and near for a nebula
+_LEAST_SKY = 0.1  # of the variance in a cell that is not photon noise of the light above the sky
 _THIN = 9  # every ninth row or column tells the correlations
 _LAG_PX = 6  # beyond the cores of stars and the reach of resampling
 _READ_EXCESS = 1.3  # the header's read variance over the measured one, above which it is plainly wrong
@@ -50,7 +56,53 @@ def empty_sky(data: F4, variance: F4, bad: Flags) -> Flags:
     return ~(grow_mask(lit.view(torch.uint8), 3).numpy().view(bool) | bad)
 
 
-def check_noise(data: F4, variance: F4, empty: Flags) -> NoiseCheck:
+def noise_of_structure(signal: F4, bad: Flags) -> F4:
+    """Noise of the sky beneath a nebula or a galaxy that fills the frame, where its structure is most of the scatter.
+
+    Pixels 2 px apart in rows and columns are compared: x(-2) - 2 x(0) + x(2), over the root of six, has the variance
+    of the noise and hardly any of what is smooth over a few widths of a star. Of that variance in cells of 64 px the
+    photon noise of the light above the sky is taken off, which is counted at each pixel.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (ny, nx), float32
+        Sky subtracted, e-.
+    bad : ndarray of bool, shape (ny, nx)
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+        e-.
+    """
+    mesh = Mesh((signal.shape[0], signal.shape[1]), max(8, min(_STRUCTURE_CELL_PX, min(signal.shape) // 3)))
+    wanted = np.where(bad, np.float32(np.inf), signal)
+    cells = [mesh.split(_second_difference(wanted, axis), np.inf, step=2) for axis in (0, 1)]
+    _, scatter, _ = clipped_cells(np.concatenate(cells, axis=1))
+    light, _, _ = clipped_cells(mesh.split(np.where(bad, np.float32(np.inf), np.maximum(signal, 0.0)), np.inf, step=2))
+    known = np.isfinite(scatter) & (scatter > 0)
+    scatter = np.where(known, scatter, np.median(scatter[known]) if known.any() else 1.0)
+    sky = np.maximum(scatter**2 - np.nan_to_num(light), _LEAST_SKY * scatter**2)
+    smooth = ndimage.median_filter(np.sqrt(sky).reshape(mesh.counts), 3, mode="nearest")
+    return np.maximum(mesh.surface(smooth), np.float32(0.5 * smooth.min()))
+
+
+def _second_difference(plane: F4, axis: int) -> F4:
+    """Second difference along an axis, of the variance of white noise; infinite at the edges and beside what is bad."""
+    found = np.full(plane.shape, np.float32(np.inf))
+    inner, before, after = ([slice(None), slice(None)] for _ in range(3))
+    inner[axis], before[axis], after[axis] = (
+        slice(_APART_PX, -_APART_PX),
+        slice(-2 * _APART_PX),
+        slice(2 * _APART_PX, None),
+    )
+    middle = plane[tuple(inner)]
+    with np.errstate(invalid="ignore"):
+        second = (plane[tuple(before)] + plane[tuple(after)] - np.float32(2.0) * middle) * np.float32(6.0**-0.5)
+    found[tuple(inner)] = np.where(np.isfinite(second), second, np.float32(np.inf))
+    return found
+
+
+def check_noise(data: F4, variance: F4, empty: Flags, *, structure: bool = False) -> NoiseCheck:
     """Compare the scatter of empty pixels with the variance, in cells of 128 px.
 
     Parameters
@@ -59,12 +111,15 @@ def check_noise(data: F4, variance: F4, empty: Flags) -> NoiseCheck:
         Sky subtracted; in one unit and its square.
     empty : ndarray of bool, shape (ny, nx)
         Pixels that hold sky alone.
+    structure : bool
+        Light with structure lies on the sky: its scatter is left out as in `noise_of_structure`.
     """
     shape = (data.shape[0], data.shape[1])
     step = 3 if min(shape) > 3 * _CELL_PX else 1
     mesh = Mesh((-(-shape[0] // step), -(-shape[1] // step)), max(8, _CELL_PX // step))
     part = np.s_[::step, ::step]
-    pulls = np.where(empty[part], data[part] / np.sqrt(variance[part]), np.float32(np.inf))
+    plane = _second_difference(data, 1) if structure else data
+    pulls = np.where(empty[part], plane[part] / np.sqrt(variance[part]), np.float32(np.inf))
     _, scatter, count = clipped_cells(mesh.split(pulls, np.inf))
     known = (count > 100) & np.isfinite(scatter) & (scatter > 0)
     nan = float("nan")

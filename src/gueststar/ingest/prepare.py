@@ -11,13 +11,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from gueststar.diffuse import diffuse_level
 from gueststar.errors import InputError
 from gueststar.ingest.background import Background
 from gueststar.ingest.bleeds import follow_bleeds
 from gueststar.ingest.bright import FindBrightStars
 from gueststar.ingest.calibrate import SATURATION_MARGIN
 from gueststar.ingest.mask import FindCosmicRays, fill_flagged, flag_borders, flag_constant, flag_saturated
-from gueststar.ingest.noise import NoiseCheck, check_noise, empty_sky, photon_factor, read_noise_floor
+from gueststar.ingest.noise import (
+    NoiseCheck,
+    check_noise,
+    empty_sky,
+    noise_of_structure,
+    photon_factor,
+    read_noise_floor,
+)
 from gueststar.ingest.psf import MeasurePsf
 from gueststar.ingest.stars import FindStars
 from gueststar.options import Options
@@ -118,8 +126,13 @@ def prepare_image(
     signal = electrons - sky.level
     signal[lost] = 0.0
     level_e, noise_e = float(np.median(sky.level)), float(np.median(sky.noise))
-    check = check_noise(signal, sky.noise * sky.noise, ~sky.hidden)
-    noise, doubt = read_noise_floor(sky.noise, read_noise_e, check.neighbours)
+    sky_noise = sky.noise
+    structure = _is_diffuse(signal, sky_noise * sky_noise)
+    if structure:
+        sky_noise = np.minimum(sky_noise, noise_of_structure(signal, flags != 0))
+        noise_e = float(np.median(sky_noise))
+    check = check_noise(signal, sky_noise * sky_noise, ~sky.hidden, structure=structure)
+    noise, doubt = read_noise_floor(sky_noise, read_noise_e, check.neighbours)
     photons, excess = photon_factor(noise_e, level_e, 0.0 if doubt else read_noise_e, check.neighbours)
     variance = _variance(signal, noise, photons)
     facts = {
@@ -128,16 +141,17 @@ def prepare_image(
         "gain_e_adu": float(gain_e_adu),
         "saturated_fraction": float(((flags & int(Mask.SATURATED)) != 0).mean()),
         "extended_objects": len(sky.extended),
+        "diffuse_light": structure,
         "photon_factor": photons,
         **_noise_facts(
             check,
-            float(np.median(sky.noise[::7, ::7] / noise[::7, ::7])) ** 2,
+            float(np.median(sky_noise[::7, ::7] / noise[::7, ::7])) ** 2,
             "; ".join(filter(None, (doubt, excess))),
         ),
     }
     fields = {"image_id": image_id, **fields, "facts": {**facts, **fields.get("facts", {})}}
     saturation = float("inf") if saturation_adu is None else saturation_adu * gain_e_adu - level_e
-    fields.setdefault("halo", options.bright_stars(signal, sky.noise, flags))
+    fields.setdefault("halo", options.bright_stars(signal, sky_noise, flags))
     image = Image(
         data=torch.from_numpy(signal),
         variance=torch.from_numpy(variance),
@@ -191,6 +205,11 @@ def _variance(signal: NDArray[np.float32], noise: NDArray[np.float32], photons: 
     return np.asarray(noise * noise + light, np.float32)
 
 
+def _is_diffuse(signal: NDArray[np.float32], variance: NDArray[np.float32]) -> bool:
+    """Whether a nebula or a galaxy fills much of the frame."""
+    return diffuse_level(torch.from_numpy(signal), torch.from_numpy(variance)) is not None
+
+
 def _noise_facts(check: NoiseCheck, scale: float, warning: str) -> dict[str, Fact]:
     """What the check of the noise found; `scale` is the variance checked over the one that was used in the end."""
     numbers = {
@@ -210,12 +229,13 @@ def _checked_variance(
 ) -> tuple[NDArray[np.float32], dict[str, Fact]]:
     """A variance that came with the image, scaled when the pixels plainly scatter otherwise; and the facts."""
     empty = empty_sky(data, variance, flags != 0)
-    check = check_noise(data, variance, empty)
+    structure = _is_diffuse(data, variance)
+    check = check_noise(data, variance, empty, structure=structure)
     if not np.isfinite(check.ratio) or _BELIEVED[0] < check.ratio < _BELIEVED[1]:
         return variance, _noise_facts(check, 1.0, "")
     # Too small a variance makes light of noise: look again for what is empty.
     scaled = variance * np.float32(check.ratio)
-    again = check_noise(data, scaled, empty_sky(data, scaled, flags != 0))
+    again = check_noise(data, scaled, empty_sky(data, scaled, flags != 0), structure=structure)
     factor = check.ratio * (again.ratio if np.isfinite(again.ratio) else 1.0)
     warning = (
         f"pixels on empty sky scatter by {factor:.3g} times the variance that was given: it is scaled by this; "

@@ -21,6 +21,11 @@ from gueststar.types import Psf, Stars, polynomial_exponents, stamp_shape
 
 __all__ = ["MeasurePsf", "psf_photometry"]
 
+_BORDER = 0.42  # of the side of a stamp: radius beyond which its border lies, 2.7 FWHM
+_WINGS = 8e-4  # share of a star's flux in a pixel there, times the FWHM squared: of a Moffat profile of beta 3
+_PLAIN = 5.0  # errors of the level around a star; light of other things beneath it is plain above that
+_MANY = 0.2  # share of the stars that plainly stand on light, from which all do
+
 
 class MeasurePsf(Options):
     """Measure the PSF from the stars of an image."""
@@ -58,6 +63,7 @@ class MeasurePsf(Options):
         width = _stacked_fwhm(data, stars, index, typical_fwhm(stars.fwhm[index]))
         half = int(np.clip(np.ceil(self.radius_fwhm * width), 7, 40))
         cube, weight = _centred(data, variance, mask, stars, index, half)
+        cube -= _light_beneath(cube, weight, half / self.radius_fwhm)[:, None, None]
         ny, nx = (int(n) for n in data.shape)
         order = min(self.order, _order_for(index.size))
         planes = self._fit(cube, weight, stars.x[index], stars.y[index], order, (ny, nx))
@@ -168,6 +174,47 @@ def _centred(
     inside = slice(3, size - 3)
     inverse = torch.where(bad | (noise <= 0), torch.zeros_like(noise), 1.0 / noise.clamp(min=1e-30))
     return moved[:, inside, inside].cpu().numpy(), inverse[:, inside, inside].cpu().numpy()
+
+
+def _light_beneath(cube: NDArray[np.float64], weight: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Light of a galaxy, a nebula or a crowd that stars of FWHM `width` stand on, shape (n,); 0 where none is plain.
+
+    The border of a stamp holds that and the star's own wings, which grow with its flux. In the gaps of a nebula, of
+    which a part was taken for sky, it is below 0.
+    """
+    k = cube.shape[-1]
+    border, good = ~_disc(k, _BORDER * k), weight > 0
+    values = np.where(good, cube, np.nan)[:, border]
+    variance = np.where(good, 1.0 / np.maximum(weight, 1e-30), np.nan)[:, border]
+    known = np.isfinite(values).sum(1) > 0.3 * border.sum()
+    level, error = np.zeros(len(cube)), np.full(len(cube), np.inf)
+    level[known] = np.nanmedian(values[known], axis=1)
+    error[known] = 1.2533 * np.sqrt(np.nanmedian(variance[known], axis=1) / border.sum())
+    flux = cube[:, _disc(k, width)].sum(1)
+    excess = level - _share_of_wings(flux[known], level[known], width) * flux
+    plain = np.abs(excess) > _PLAIN * error
+    return np.where(known & (plain | (plain.mean() > _MANY)), excess, 0.0)
+
+
+def _share_of_wings(flux: NDArray[np.float64], level: NDArray[np.float64], width: float) -> float:
+    """Share of a star's flux in a pixel of the border: how the level there grows with flux, from star to star.
+
+    The median slope of the lines from each of the faintest third of the stars to each of the brightest (Theil 1950).
+    Where stars are few and a nebula scatters the levels, the share of usual wings counts instead.
+    """
+    usual = _WINGS / width**2
+    order = np.argsort(flux)
+    third = order.size // 3
+    if third == 0:
+        return usual
+    faint, bright = order[:third], order[-third:]
+    run = np.maximum(flux[bright][:, None] - flux[faint], 1e-30)
+    slope = float(np.median((level[bright][:, None] - level[faint]) / run))
+    rest = level - slope * flux
+    scatter = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    error = 1.2533 * scatter / float(np.median(run)) * np.sqrt(2.0 / third)
+    trust = usual**2 / (usual**2 + error**2)
+    return max(float(trust * slope + (1.0 - trust) * usual), 0.0)
 
 
 def _polynomial_per_pixel(

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import sep
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gueststar.diffuse import diffuse_level
 from gueststar.options import Options
 from gueststar.types import Mask, Stars
 
@@ -16,7 +18,11 @@ _CROWDED = 0.5  # share of the frame within two widths of a source from which is
 _CONTRAST = 0.005  # of the light of an isophote; what has less is not a source of its own
 _CONTRAST_IN_CROWDS = 0.0005
 _LIT = 0.2  # share of the pixels above the threshold from which isophotes join up over the frame
+_FIRST_MESH = 24  # px, before the width of a star is known
+_ALIKE = 0.15  # meshes that differ by less are not tried both
 _LEVEL_FWHM = 5.5  # mesh of the level that is taken off then
+_FEW = 20  # of the most significant sources tell the width of a star, or a fifth of all
+_KNOT = 2.2  # widths; what is wider is no star
 _CONFUSION = 0.5  # share of the scatter about that level that is noise; without it islands join up here and there
 
 __all__ = ["FindStars", "select_point_sources", "typical_fwhm"]
@@ -35,11 +41,13 @@ class FindStars(Options):
     def __call__(self, data: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.int16]) -> Stars:
         """Find sources; all arrays have shape (ny, nx); `mask` holds bits of `Mask`. Empty when there are none."""
         noise = np.sqrt(variance)
-        if (data > self.threshold_sigma * noise).mean() > _LIT:
-            data, noise, found = self._above_neighbours(data, noise)
+        lit = (data > self.threshold_sigma * noise).mean() > _LIT
+        if lit or diffuse_level(torch.from_numpy(data), torch.from_numpy(variance)) is not None:
+            data, noise, found = self._above_neighbours(data, noise, mask)
         else:
             found = self._extract(data, noise, _CONTRAST)
-        found = found[np.argsort(-found["flux"], kind="stable")][: self.n_most]
+            found = found[np.argsort(-found["flux"], kind="stable")]
+        found = found[: self.n_most]
         if len(found) == 0:
             return Stars.empty()
         fwhm = 2.3548 * np.sqrt(np.maximum(0.5 * (found["a"] ** 2 + found["b"] ** 2), 0.01))
@@ -49,8 +57,7 @@ class FindStars(Options):
         width = typical_fwhm(fwhm[broad])
         if len(found) * np.pi * (2.0 * width) ** 2 > _CROWDED * data.size:
             # Isophotes of blends are wide; what a source holds in units of its peak is closer to the PSF in a crowd.
-            concentration = np.sqrt(0.8825 * np.maximum(found["flux"], 0.0) / np.maximum(found["peak"], 1e-9))
-            width = min(width, typical_fwhm(concentration[broad]))
+            width = min(width, typical_fwhm(_concentration(found)[broad]))
         n = min(self.n_centred, len(found))
         wx, wy, flag = sep.winpos(data, x[:n], y[:n], np.full(n, max(width, 2.5) / 2.3548))
         ok = (np.hypot(wx - x[:n], wy - y[:n]) < 1.5) & (flag & sep.APER_TRUNC == 0)
@@ -73,18 +80,29 @@ class FindStars(Options):
         )
 
     def _above_neighbours(
-        self, data: NDArray[np.float32], noise: NDArray[np.float32]
+        self, data: NDArray[np.float32], noise: NDArray[np.float32], mask: NDArray[np.int16]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
-        """What rises above the light of a crowd, level over a few widths of a star, its noise, and the sources in it.
+        """What rises above the light of a crowd, a galaxy or a nebula, level over a few widths of a star; noise; stars.
 
         Where wings overlap above the threshold, one isophote holds many stars, and a star is told apart in it only if
-        it has half a percent of all that light: the more stars there are, the fewer are found.
+        it has half a percent of all that light: the more stars there are, the fewer are found. What stands out most at
+        its peak are stars, whatever shines around them; the knots of a nebula are wider and are left out.
         """
-        found = self._extract(*_above_level(data, noise, 32), _CONTRAST_IN_CROWDS)
-        width = np.sqrt(0.8825 * np.maximum(found["flux"], 0.0) / np.maximum(found["peak"], 1e-9))
-        bright = np.argsort(-found["flux"], kind="stable")[: self.n_centred]
-        rest, scatter = _above_level(data, noise, int(np.clip(_LEVEL_FWHM * typical_fwhm(width[bright]), 12, 64)))
-        return rest, scatter, self._extract(rest, scatter, _CONTRAST_IN_CROWDS)
+        mesh = _FIRST_MESH
+        for last in (False, True):
+            rest, scatter = _above_level(data, noise, mesh)
+            found = self._extract(rest, scatter, _CONTRAST_IN_CROWDS)
+            significance = found["peak"] / scatter[found["ypeak"], found["xpeak"]]
+            found = found[np.argsort(-significance, kind="stable")]
+            concentration = _concentration(found)
+            sharp = ~_are_spikes(rest, found["xpeak"], found["ypeak"])
+            width = typical_fwhm(concentration[sharp][: max(_FEW, int(sharp.sum()) // 5)])
+            wanted = int(np.clip(_LEVEL_FWHM * width, 12, 64))
+            if last or abs(wanted - mesh) < _ALIKE * mesh:
+                break
+            mesh = wanted
+        full = mask[found["ypeak"], found["xpeak"]] & int(Mask.SATURATED) != 0
+        return rest, scatter, found[(concentration < _KNOT * width) | full]
 
     def _extract(self, data: NDArray[np.float32], noise: NDArray[np.float32], contrast: float) -> NDArray[Any]:
         options = {"err": noise, "minarea": self.minimum_area_px, "deblend_nthresh": 16}
@@ -97,6 +115,11 @@ class FindStars(Options):
                 raise
             found = sep.extract(data, self.threshold_sigma, deblend_cont=1.0, **options)
         return np.asarray(found)
+
+
+def _concentration(found: NDArray[Any]) -> NDArray[np.float64]:
+    """Width of sources by what they hold in units of their peak: FWHM of a Gaussian with both, px."""
+    return np.asarray(np.sqrt(0.8825 * np.maximum(found["flux"], 0.0) / np.maximum(found["peak"], 1e-9)))
 
 
 def _above_level(

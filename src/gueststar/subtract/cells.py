@@ -10,7 +10,7 @@ import torch.nn.functional as nn
 
 from gueststar.planes import as_float, box_mean, quartiles
 
-__all__ = ["CellMoments", "cell_moments", "smooth_map"]
+__all__ = ["CellMoments", "cell_medians", "cell_moments", "smooth_map"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +68,36 @@ def cell_moments(
     return CellMoments(*found)
 
 
+def cell_medians(values: torch.Tensor, use: torch.Tensor, cell: int, fewest: int) -> torch.Tensor:
+    """Medians of small cells, and of 3 x 3 of them, which leave out what is narrower than a cell: stars, transients.
+
+    For planes on which nothing is empty sky.
+
+    Parameters
+    ----------
+    values : Tensor, shape (ny, nx)
+    use : Tensor of bool, shape (ny, nx)
+        Which of the pixels count.
+    cell : int
+        Side of a cell, px.
+    fewest : int
+        Pixels that a cell needs.
+
+    Returns
+    -------
+    Tensor, shape (rows, columns)
+        NaN where neither a cell nor one of its neighbours has enough.
+    """
+    ny, nx = (int(n) for n in values.shape)
+    rows, columns = -(-ny // cell), -(-nx // cell)
+    some = nn.pad(torch.where(use, values, torch.nan), (0, columns * cell - nx, 0, rows * cell - ny), value=torch.nan)
+    cells = some.reshape(rows, cell, columns, cell).transpose(1, 2).flatten(2)
+    few = torch.isfinite(cells).sum(2) < fewest
+    medians = torch.where(few, torch.nan, cells.nanmedian(dim=2).values)
+    wide = nn.pad(medians, (1, 1, 1, 1), value=torch.nan)
+    return wide.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2).nanmedian(dim=2).values
+
+
 def _in_cells(plane: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Pixels of each cell, (rows * columns, n); the plane is continued with zeros to whole cells."""
     ny, nx = plane.shape
@@ -78,7 +108,7 @@ def _in_cells(plane: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     return tiles.reshape(rows * columns, height * width)
 
 
-def smooth_map(cells: torch.Tensor, shape: tuple[int, int], *, empty: float) -> torch.Tensor:
+def smooth_map(cells: torch.Tensor, shape: tuple[int, int], *, empty: float, average: bool = True) -> torch.Tensor:
     """A plane from cells: those without a number get the median, or `empty` where there is none at all.
 
     The cells are averaged 3 x 3 and interpolated bilinearly.
@@ -88,11 +118,14 @@ def smooth_map(cells: torch.Tensor, shape: tuple[int, int], *, empty: float) -> 
     cells : Tensor, shape (rows, columns)
     shape : (int, int)
         (ny, nx) of the plane.
+    empty : float
+    average : bool
+        False: the cells are medians of neighbours already, and are interpolated alone.
     """
     known = torch.isfinite(cells)
     middle = cells[known].median() if bool(known.any()) else cells.new_tensor(empty)
     small = torch.where(known, cells, middle)
-    small = box_mean(small, 1) if min(small.shape) >= 3 else small
+    small = box_mean(small, 1) if average and min(small.shape) >= 3 else small
     return _between(small.shape[0], shape[0], small) @ small @ _between(small.shape[1], shape[1], small).T
 
 

@@ -8,15 +8,18 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as nn
 
+from gueststar.diffuse import diffuse_level
 from gueststar.errors import SubtractionError
 from gueststar.planes import grow_mask
 from gueststar.subtract.bins import binned
+from gueststar.subtract.cells import cell_medians, smooth_map
 from gueststar.subtract.score import score_difference
 from gueststar.subtract.star_noise import star_noise
 from gueststar.types import Difference, Fact, Image, Mask, Psf, Stars
 
 __all__ = ["check_pair", "difference_mask", "finish_difference", "light", "spread_mask"]
 
+_STRUCTURE_CELL, _STRUCTURE_FEWEST = 16, 40  # every second pixel of every second row
 _LIT_SIGMA = 4.6  # of the mean of 4 x 4 px: for bins of mean b and noise s a pixel, b1 + b2 + b3 + b4 > 4.6 s
 
 
@@ -52,6 +55,8 @@ def spread_mask(mask: torch.Tensor, radius: int) -> torch.Tensor:
 def light(image: Image) -> torch.Tensor:
     """Where an image has light above the sky, in bins of 2 x 2 px: means of 4 x 4 px over 4.6 sigma, grown by a bin.
 
+    Under a nebula or a galaxy that fills the frame, above the level of that (`diffuse_level`).
+
     A lower limit, or means over more pixels, would leave out noise that is correlated in rows and columns, too, and
     make the sky that is left too quiet.
 
@@ -60,6 +65,9 @@ def light(image: Image) -> torch.Tensor:
     Tensor of bool, shape (ny // 2, nx // 2)
     """
     sky, noise = binned(image.data), binned(image.variance)
+    diffuse = diffuse_level(image.data, image.variance)
+    if diffuse is not None:
+        sky -= binned(diffuse)
     limit = noise.sqrt_().mul_(_LIT_SIGMA)
     ny, nx = (int(n) for n in sky.shape)
     if min(ny, nx) < 2:
@@ -73,6 +81,18 @@ def light(image: Image) -> torch.Tensor:
         for dx in (0, 1):
             found[dy : ny - 1 + dy, dx : nx - 1 + dx].bitwise_or_(lit)
     return grow_mask(found, 1)
+
+
+def _structure_scatter(score: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
+    """Scatter of the score around each pixel, at least 1, shape (ny, nx): what a nebula leaves is noise of its place.
+
+    There is no empty sky to measure it on; robust scatters of cells of 32 px hardly see a source.
+    """
+    some, use = score[::2, ::2], good[::2, ::2]
+    middle = cell_medians(some, use, _STRUCTURE_CELL, _STRUCTURE_FEWEST)
+    away = (some - smooth_map(middle, (int(some.shape[0]), int(some.shape[1])), empty=0.0)).abs()
+    scatter = 1.4826 * cell_medians(away, use, _STRUCTURE_CELL, _STRUCTURE_FEWEST)
+    return smooth_map(scatter, (int(score.shape[0]), int(score.shape[1])), empty=1.0).clamp_(min=1.0)
 
 
 def finish_difference(
@@ -108,6 +128,9 @@ def finish_difference(
     if sources is None:
         sources = light(science) | light(reference)
     scored = score_difference(data, variance, mask, psf, sources)
+    if any(diffuse_level(one.data, one.variance) is not None for one in (science, reference)):
+        rest = _structure_scatter(scored.score, ~mask.bool())
+        scored = replace(scored, flux_err=scored.flux_err * rest, score=scored.score / rest)
     noise = star_noise(
         scored.flux, scored.flux_err, ~mask.bool(), reference.data * _flux_scale(facts), psf,
         reference.stars or Stars.empty(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from gueststar.diffuse import diffuse_level
 from gueststar.planes import as_float
 from gueststar.subtract.bins import Bins, binned, unbinned
 from gueststar.subtract.halos import bright_centres, fit_halos
@@ -41,11 +42,19 @@ def subtract_residual_light(
     """
     ny, nx = (int(n) for n in data.shape)
     start = Bins.of(data, variance, mask)
-    wings, share = fit_wings(start, binned(reference.data), reference.stars or Stars.empty())
+    seen = binned(reference.data)
+    diffuse, other = (diffuse_level(one.data, one.variance) for one in (reference, science))
+    below = torch.zeros_like(seen)
+    if diffuse is not None:
+        seen = seen - binned(diffuse)
+    if diffuse is not None or other is not None:
+        below = fit_level(start, sources, fine=True)
+        start = start.minus(below)
+    wings, share = fit_wings(start, seen, reference.stars or Stars.empty())
     halos, count = fit_halos(start.minus(wings), bright_centres(science, reference))
     model = wings + halos
     level = fit_level(start.minus(model), sources)
-    model += level
+    model += level + below
     facts: dict[str, Fact] = {
         "wings_share": share,
         "halos_subtracted": count,

@@ -26,7 +26,7 @@ HALO_BLOCK_PX = 8  #: side of a block of `Image.halo`, px
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stars:
-    """Sources of one image, brightest first; every column has shape (n,), float64.
+    """Sources of one image, brightest first, or in a crowd or a nebula the highest peaks; every column has shape (n,).
 
     `flux` e- in an aperture of radius `aperture_px` and its `snr`, `fwhm` px, `elongation` a/b, `peak` e-, `flags` the
     mask bits under the source.
