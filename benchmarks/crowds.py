@@ -2,6 +2,7 @@
 
     python benchmarks/crowds.py                                # seven densities, two seeds
     python benchmarks/crowds.py --density 1 5 --seeds 1 --json docs/measured/crowds.json
+    python benchmarks/crowds.py --density 1 5 --fwhm 9 10      # wide stars
 
 Simulated pairs of 1000 x 600 px at galactic latitude 1 to 2 degrees; the density multiplies the stars of the simulator.
 A transient of S/N > 7 counts as found when a candidate lies within 2 px of it; a false alarm is a candidate that is
@@ -56,9 +57,9 @@ def near(places: NDArray[np.float64], others: NDArray[np.float64], radius: float
     return np.asarray(cKDTree(others).query(places)[0] < radius)
 
 
-def measure(density: float, seed: int) -> Row:
+def measure(density: float, seed: int, fwhm_px: tuple[float, float]) -> Row:
     """Counts of one pair."""
-    survey = Survey(**{**Survey.quiet().model_dump(), **SURVEY, "star_density": density})
+    survey = Survey(**{**Survey.quiet().model_dump(), **SURVEY, "star_density": density, "fwhm_px": fwhm_px})
     pair = simulate_pair(survey, seed=seed, shape=SHAPE)
     begin = time.perf_counter()
     science, reference = pair.science.image(), pair.reference.image()
@@ -97,13 +98,14 @@ def main() -> None:
     parser.add_argument("--density", type=float, nargs="+", default=list(DENSITIES))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=501)
+    parser.add_argument("--fwhm", type=float, nargs=2, default=SURVEY["fwhm_px"], help="narrowest and widest stars, px")
     parser.add_argument("--json", type=Path, help="write the counts as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for density in options.density:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
-            rows.append(measure(density, seed))
+            rows.append(measure(density, seed, tuple(options.fwhm)))
             one = rows[-1]
             print(
                 f"density {density:g}, seed {seed}: {one['true_stars']:,} stars; found {one['stars']:,}, of the bright "

@@ -119,6 +119,7 @@ def smooth_map(cells: torch.Tensor, shape: tuple[int, int], *, empty: float, ave
     shape : (int, int)
         (ny, nx) of the plane.
     empty : float
+        What the plane is where no cell has a number.
     average : bool
         False: the cells are medians of neighbours already, and are interpolated alone.
     """
